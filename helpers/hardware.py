@@ -1,0 +1,110 @@
+"""What this machine can do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from functools import cache
+from importlib.util import find_spec
+
+
+@cache
+def device() -> str:
+    """Return "cuda", "mps" or "cpu": where models and tensors go."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def use_bf16() -> bool:
+    """Whether training may use bfloat16: a CUDA GPU that computes in it rather than emulating it.
+
+    A T4 or V100 does not; there torch stops with "Current CUDA Device does not support bfloat16".
+    """
+    if device() != "cuda":
+        return False
+    import torch
+
+    return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def attn_implementation() -> str:
+    """Return the value for `model_kwargs={"attn_implementation": ...}`.
+
+    "flash_attention_2" where the flash-attn package is installed and the GPU is recent enough for it (compute
+    capability 8.0), else torch's own "sdpa".
+    """
+    if device() == "cuda" and find_spec("flash_attn") is not None:
+        import torch
+
+        if torch.cuda.get_device_capability() >= (8, 0):
+            return "flash_attention_2"
+    return "sdpa"
+
+
+def peak_memory_mb() -> float:
+    """Return the most memory used so far, in MB (10^6 bytes): of the GPU if there is one, else of this
+    process.
+    """
+    if "torch" in sys.modules and device() == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_reserved() / 1e6
+    return process_peak_memory_mb()
+
+
+def process_peak_memory_mb() -> float:
+    """Return this process's largest resident size so far, in MB; processes that it started are not
+    counted.
+    """
+    if sys.platform == "linux":
+        # Not getrusage: its figure survives exec, so a kernel would report the peak of the process that
+        # started it.
+        with open("/proc/self/status") as status:
+            for line in status:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024 / 1e6
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset / 1e6
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, kilobytes elsewhere
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def device_name() -> str:
+    """Return a short name of the device for the ledger, such as "cpu (2 cores)" or the GPU's name."""
+    if device() == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name()
+    return f"{device()} ({cores()} cores)"
+
+
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe() -> dict[str, str]:
+    """Return what a reader should know about this machine, as label -> text, in the order to print it."""
+    import psutil
+    import torch
+
+    facts = {
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "CPU cores": str(cores()),
+        "memory": f"{psutil.virtual_memory().total / 1e9:.1f} GB",
+        "device": device_name(),
+        "bfloat16 training": "yes" if use_bf16() else "no",
+        "attention": attn_implementation(),
+    }
+    if device() == "cuda":
+        facts["GPU memory"] = f"{torch.cuda.get_device_properties(0).total_memory / 1e9:.1f} GB"
+    return facts

@@ -1,0 +1,142 @@
+"""The metrics against a hand-computed example, trec_eval and sentence-transformers' own evaluator."""
+
+import math
+
+import numpy as np
+import pytest
+
+from helpers import evaluation
+
+
+def random_run(seed, queries=40, pages=60, relevant=3):
+    """Scores without ties, and one to `relevant` relevant pages per query."""
+    generator = np.random.default_rng(seed)
+    page_ids = [f"d{page:03d}-p01" for page in range(pages)]
+    run, truth = {}, {}
+    for query in range(queries):
+        scores = generator.permutation(pages) / pages
+        run[f"q{query}"] = {page_id: float(score) for page_id, score in zip(page_ids, scores)}
+        truth[f"q{query}"] = set(
+            generator.choice(page_ids, size=generator.integers(1, relevant + 1), replace=False)
+        )
+    return run, truth
+
+
+def test_hand_computed_example():
+    run = {"q": {"a": 0.9, "b": 0.8, "c": 0.7, "d": 0.6}}
+    relevant = {"q": {"b", "d"}}
+    dcg = 1 / math.log2(3) + 1 / math.log2(5)
+    ideal = 1 / math.log2(2) + 1 / math.log2(3)
+    assert evaluation.ndcg(run, relevant)["q"] == pytest.approx(dcg / ideal)
+    assert evaluation.ndcg(run, relevant, k=1)["q"] == 0
+    assert evaluation.mrr(run, relevant)["q"] == pytest.approx(1 / 2)
+    assert evaluation.recall(run, relevant, k=2)["q"] == pytest.approx(1 / 2)
+    assert evaluation.map_(run, relevant)["q"] == pytest.approx((1 / 2 + 2 / 4) / 2)
+
+
+def test_no_relevant_page_found_scores_zero():
+    run, relevant = {"q": ["a", "b"]}, {"q": {"z"}, "never asked": {"a"}}
+    for metric in (evaluation.ndcg, evaluation.mrr, evaluation.recall, evaluation.map_):
+        assert metric(run, relevant) == {"q": 0.0, "never asked": 0.0}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_with_trec_eval(seed):
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    run, relevant = random_run(seed)
+    judged = {query_id: dict.fromkeys(pages, 1) for query_id, pages in relevant.items()}
+    names = {"ndcg_cut_10": evaluation.ndcg, "recall_10": evaluation.recall, "map_cut_100": evaluation.map_}
+    theirs = pytrec_eval.RelevanceEvaluator(
+        judged, {"ndcg_cut.10", "recall.10", "map_cut.100", "recip_rank"}
+    ).evaluate(run)
+    for name, metric in names.items():
+        for query_id, value in metric(run, relevant).items():
+            assert value == pytest.approx(theirs[query_id][name], abs=1e-6)
+    for query_id, value in evaluation.mrr(run, relevant, k=100).items():
+        assert value == pytest.approx(theirs[query_id]["recip_rank"], abs=1e-6)
+
+
+def test_agrees_with_sentence_transformers_ties_included():
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+    run, relevant = random_run(7)
+    run = {
+        query_id: {page: round(score, 1) for page, score in pages.items()} for query_id, pages in run.items()
+    }
+    pages = {page: page for page in run["q0"]}
+    evaluator = InformationRetrievalEvaluator({query: query for query in run}, pages, relevant)
+    hits = [
+        [{"corpus_id": page, "score": score} for page, score in run[query].items()]
+        for query in evaluator.queries_ids
+    ]
+    theirs = evaluator.compute_metrics(hits)
+    assert evaluation.mean(evaluation.ndcg(run, relevant)) == pytest.approx(theirs["ndcg@k"][10], abs=1e-6)
+    assert evaluation.mean(evaluation.mrr(run, relevant)) == pytest.approx(theirs["mrr@k"][10], abs=1e-6)
+    assert evaluation.mean(evaluation.map_(run, relevant)) == pytest.approx(theirs["map@k"][100], abs=1e-6)
+    assert evaluation.mean(evaluation.recall(run, relevant)) == pytest.approx(
+        theirs["recall@k"][10], abs=1e-6
+    )
+
+
+def test_ties_do_not_depend_on_dictionary_order():
+    relevant = {"q": {"b"}}
+    assert evaluation.mrr({"q": {"b": 1.0, "a": 1.0}}, relevant) == evaluation.mrr(
+        {"q": {"a": 1.0, "b": 1.0}}, relevant
+    )
+    embeddings = np.ones((3, 4))
+    assert list(evaluation.rank(embeddings[:1], embeddings, ["q"], ["c", "a", "b"])["q"]) == ["a", "b", "c"]
+
+
+def test_rank_is_cosine_and_cuts_dimensions_first():
+    query, pages = [[1.0, 0.0, 5.0]], [[10.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    assert list(evaluation.rank(query, pages, ["q"], ["near", "far"], dim=2)["q"].items())[0] == ("near", 1.0)
+    assert list(evaluation.rank(query, pages, ["q"], ["far", "near"], k=1)["q"]) == ["near"]
+
+
+def test_rank_takes_bfloat16_tensors():
+    import torch
+
+    ranked = evaluation.rank(torch.eye(2, dtype=torch.bfloat16), torch.eye(2), ["q", "r"], ["a", "b"])
+    assert [next(iter(pages)) for pages in ranked.values()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[1.0]], [[1.0]], ["q", "r"], ["a"]), "1 query embeddings and 2 query ids"),
+        (([[1.0]], [[1.0], [1.0]], ["q"], ["a", "a"]), "page ids hold one id twice"),
+        (([[1.0]], [[1.0, 2.0]], ["q"], ["a"]), "1 dimensions and pages 2"),
+        (([[float("nan")]], [[1.0]], ["q"], ["a"]), "not finite"),
+        (([1.0], [[1.0]], ["q"], ["a"]), "shape"),
+    ],
+)
+def test_rank_refuses_what_does_not_fit(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        evaluation.rank(*arguments)
+
+
+def test_metrics_refuse_missing_judgements():
+    with pytest.raises(ValueError, match="No relevant pages are given"):
+        evaluation.ndcg({"q": ["a"]}, {})
+    with pytest.raises(ValueError, match="no relevant page"):
+        evaluation.ndcg({"q": ["a"]}, {"q": set()})
+    with pytest.raises(ValueError, match="NaN"):
+        evaluation.ndcg({"q": {"a": float("nan")}}, {"q": {"a"}})
+
+
+def test_bootstrap_covers_the_normal_interval():
+    values = np.random.default_rng(0).normal(0.5, 0.2, size=400)
+    interval = evaluation.bootstrap(values)
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.002)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.002)
+    assert interval == evaluation.bootstrap(values)
+
+
+def test_paired_bootstrap_is_b_minus_a_by_query():
+    a = {f"q{index}": index / 100 for index in range(100)}
+    b = {query: value + 0.1 for query, value in reversed(a.items())}
+    assert evaluation.paired_bootstrap(a, b) == pytest.approx((0.1, 0.1, 0.1))
+    with pytest.raises(ValueError, match="same queries"):
+        evaluation.paired_bootstrap(a, {"q0": 1.0})
