@@ -193,8 +193,8 @@ def check_profile(profile: Profile, allow_cpu: bool = False) -> None:
         if not torch.cuda.is_available():
             raise RuntimeError(
                 f"The profile {profile.name!r} needs a CUDA GPU and this machine has none that torch "
-                f'{torch.__version__} can use. Set PROFILE = "small" to run on the CPU, or choose a GPU runtime; to '
-                "try the code path anyway, set ALLOW_CPU = True with MAX_STEPS = 2."
+                f'{torch.__version__} can use. Set PROFILE = "small" to run on the CPU, or choose a GPU; '
+                "to try the code path anyway, set ALLOW_CPU = True with MAX_STEPS = 2."
             )
     for model in profile.models:
         if (ROOT / model).is_dir() or model.startswith("data/"):
