@@ -52,17 +52,20 @@ class NotebookFailed(Exception):
 
 
 def code_cells(notebook) -> dict[int, Cell]:
-    """Return the index of each code cell -> its place and the nearest heading above it."""
-    indexes = [index for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
-    places, heading, number = {}, "", 0
+    """Return the index of each code cell -> its place and the heading above it; not papermill's own cell."""
+    own = [
+        index
+        for index, cell in enumerate(notebook.cells)
+        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
+    places, heading = {}, ""
     for index, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             outside_code = re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL)
             headings = re.findall(r"^#+\s+(.+?)\s*$", outside_code, flags=re.MULTILINE)
             heading = headings[-1] if headings else heading
-        elif cell.cell_type == "code":
-            number += 1
-            places[index] = Cell(number, len(indexes), heading)
+        elif index in own:
+            places[index] = Cell(own.index(index) + 1, len(own), heading)
     return places
 
 
@@ -291,9 +294,8 @@ def main(arguments: list[str] | None = None) -> int:
         memory = f", peak memory {after['peak_memory_mb']:,.0f} MB" if after and after != before else ""
         say(f"      done in {clock(seconds)}{memory}")
     say()
-    say(
-        f"All done in {clock(time.perf_counter() - started)}. Results, from {shown_path(ledger.path(profile))}:"
-    )
+    took = clock(time.perf_counter() - started)
+    say(f"All done in {took}. Results, from {shown_path(ledger.path(profile))}:")
     say()
     say(ledger.results_table(ledger.read(profile)))
     return 0

@@ -1,0 +1,124 @@
+"""What several test files need: the notebooks, and a stand-in for the hub's cache that needs no network."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.profiles import PROFILES, ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SMALL, FULL = PROFILES["small"], PROFILES["full"]
+STANDIN_MAX_PIXELS = 160 * 224  # small pages: two steps of every notebook stay within minutes
+STANDIN_ROWS = {"train": 24, "eval": 8}
+
+
+def run_course(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run tools/run_course.py as `make course` does, with what it prints as `stdout`."""
+    command = [sys.executable, str(ROOT / "tools" / "run_course.py"), *arguments]
+    inherited = {name: value for name, value in os.environ.items() if name != "PROFILE"}
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=inherited | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def standin_hub(tmp_path_factory) -> dict[str, str]:
+    """Environment variables under which the hub ids of the full profile load the small checkpoints and pages.
+
+    The embedding model gets a projection to the real one's 2048 dimensions, so that the full profile's
+    Matryoshka dimensions hold; the reranker is the small vision-language model with a `LogitScore` head.
+    """
+    home = tmp_path_factory.mktemp("hub")
+    environment = {
+        "HF_HOME": str(home),
+        "HF_HUB_CACHE": str(home / "hub"),
+        "HF_DATASETS_CACHE": str(home / "datasets"),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+    }
+    _save_embedding_model(_snapshot(home / "hub", FULL.embedding_model))
+    shutil.copytree(ROOT / SMALL.vlm_model, _snapshot(home / "hub", FULL.vlm_model), dirs_exist_ok=True)
+    _save_reranker(_snapshot(home / "hub", FULL.reranker_model))
+    for config, rows in STANDIN_ROWS.items():
+        _save_dataset(home / "datasets", FULL.dataset, config, rows)
+    return environment
+
+
+def _snapshot(cache: Path, repo_id: str) -> Path:
+    """Return the folder of the hub's cache for a repository's only revision, made known as main."""
+    revision = "0" * 40
+    repo = cache / f"models--{repo_id.replace('/', '--')}"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text(revision)
+    folder = repo / "snapshots" / revision
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _save_embedding_model(folder: Path) -> None:
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    small = SentenceTransformer(str(ROOT / SMALL.embedding_model), device="cpu")
+    torch.manual_seed(0)
+    size = FULL.matryoshka_dims[0]
+    projection = Dense(
+        small.get_embedding_dimension(), size, bias=False, activation_function=torch.nn.Identity()
+    )
+    *before, normalize = list(small)
+    SentenceTransformer(
+        modules=[*before, projection, normalize],
+        prompts=small.prompts,
+        default_prompt_name=small.default_prompt_name,
+        device="cpu",
+    ).save_pretrained(str(folder), create_model_card=False)
+
+
+def _save_reranker(folder: Path) -> None:
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.cross_encoder.modules import LogitScore
+
+    transformer = Transformer(
+        str(ROOT / SMALL.vlm_model),
+        transformer_task="any-to-any",
+        processing_kwargs={"chat_template": {"add_generation_prompt": True}},
+    )
+    ids = [transformer.tokenizer.convert_tokens_to_ids(token) for token in ("yes", "no")]
+    head = LogitScore(true_token_id=ids[0], false_token_id=ids[1])
+    CrossEncoder(modules=[transformer, head], device="cpu").save_pretrained(
+        str(folder), create_model_card=False
+    )
+
+
+def _save_dataset(cache: Path, repo_id: str, config: str, rows: int) -> None:
+    """Write bundled pages into the data set cache as if the hub's data set had been prepared there."""
+    from helpers import dataset
+
+    split = dataset.build_split(config, STANDIN_MAX_PIXELS, limit=rows)
+    columns = ["query", "image", *(f"negative_{index}" for index in range(4))]
+    name = repo_id.split("/")[1]
+    folder = cache / repo_id.replace("/", "___") / config / "0.0.0" / ("0" * 16)
+    split.select_columns(columns).save_to_disk(str(folder))
+    (folder / "data-00000-of-00001.arrow").rename(folder / f"{name}-train.arrow")
+    (folder / "state.json").unlink()
+    info = json.loads((folder / "dataset_info.json").read_text())
+    info |= {
+        "builder_name": "parquet",
+        "dataset_name": name,
+        "config_name": config,
+        "version": {"version_str": "0.0.0", "major": 0, "minor": 0, "patch": 0},
+        "splits": {"train": {"name": "train", "num_examples": rows, "dataset_name": name}},
+    }
+    (folder / "dataset_info.json").write_text(json.dumps(info))

@@ -1,0 +1,249 @@
+"""Every committed notebook: its form, its outputs, and the whole course run headless on the small profile."""
+
+import ast
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from helpers import ledger
+from helpers.profiles import PROFILES, ROOT, get_profile
+from tests.conftest import NOTEBOOKS, run_course
+from tools.outputs import WIDGET
+from tools.run_course import declared_parameters
+
+SETUP = (ROOT / "tools" / "setup_cell.py").read_text(encoding="utf-8").strip()
+COURSE = [
+    "00_start_here",
+    "01_load_models",
+    "02_build_dataset",
+    "03_choose_loss",
+    "04_train_embedding",
+    "05_evaluate",
+    "06_train_reranker",
+]
+MAX_BYTES = 300_000
+each_notebook = pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+
+
+def read(file: Path):
+    return nbformat.read(file, as_version=4)
+
+
+def code(file: Path) -> list:
+    return [cell for cell in read(file).cells if cell.cell_type == "code"]
+
+
+def prose(file: Path) -> str:
+    """Return the words a reader reads: no code blocks, addresses, HTML tags or table rules."""
+    text = "\n\n".join(cell.source for cell in read(file).cells if cell.cell_type == "markdown")
+    text = re.sub(r"```.*?```", " ", text, flags=re.DOTALL)
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    return re.sub(r"<[^>]*>|\|[-:| ]+\|", " ", text)
+
+
+def tagged(file: Path, tag: str) -> list:
+    return [cell for cell in read(file).cells if tag in cell.metadata.get("tags", [])]
+
+
+def test_the_course_is_complete():
+    assert [file.stem for file in NOTEBOOKS if re.match(r"\d\d_", file.stem)] == COURSE
+
+
+@each_notebook
+def test_is_valid_and_small(file):
+    nbformat.validate(read(file))
+    assert file.stat().st_size < MAX_BYTES
+
+
+@each_notebook
+def test_begins_as_every_notebook(file):
+    first = read(file).cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+    opening = "\n".join(cell.source for cell in read(file).cells[:4] if cell.cell_type == "markdown")
+    for words in ("You will learn", "You need", "Time", f"notebooks/{file.name}"):
+        assert words in opening, f"no “{words}” in the first cells"
+
+
+@each_notebook
+def test_setup_cell_is_the_same_everywhere(file):
+    cells = code(file)
+    assert cells[0].source.strip() == SETUP, "the first code cell differs from tools/setup_cell.py"
+    assert cells[0].metadata.get("tags") == ["setup"]
+
+
+@each_notebook
+def test_parameters_cell(file):
+    (cell,) = tagged(file, "parameters")
+    assert cell.source == code(file)[1].source, "the parameters cell comes right after the setup cell"
+    statements = ast.parse(cell.source).body
+    assert all(isinstance(statement, ast.Assign) for statement in statements), "only NAME = value"
+    names = [target.id for statement in statements for target in statement.targets]
+    assert names[0] == "PROFILE"
+    values = dict(zip(names, (ast.literal_eval(statement.value) for statement in statements)))
+    assert values["PROFILE"] == "small"
+    assert declared_parameters(file) == set(names)
+    assert all(
+        value is None or isinstance(value, bool) for name, value in values.items() if name != "PROFILE"
+    )
+    following = code(file)[2].source
+    assert "get_profile(" in following
+    assert "check_profile(" in following
+
+
+@each_notebook
+def test_length_of_the_notebook_and_its_cells(file):
+    cells = read(file).cells
+    assert 35 <= len(cells) <= 60
+    words = len(prose(file).split())
+    assert 900 <= words <= 1600, f"{words} words"
+    for number, cell in enumerate(code(file), start=1):
+        assert len(cell.source.splitlines()) <= 30, f"code cell {number} has too many lines"
+        assert cell.source.strip(), f"code cell {number} is empty"
+
+
+@each_notebook
+def test_prose_leads_every_code_cell_but_the_first_ones(file):
+    cells = read(file).cells
+    kinds = [cell.cell_type for cell in cells]
+    runs = max(len(run) for run in re.findall("c+", "".join(kind[0] for kind in kinds)))
+    assert runs <= 3, "more than three code cells in a row"
+
+
+@each_notebook
+def test_headings_do_not_skip_a_level(file):
+    text = "\n".join(cell.source for cell in read(file).cells if cell.cell_type == "markdown")
+    levels = [
+        len(mark)
+        for mark in re.findall(r"^(#+) ", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    ]
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+@each_notebook
+def test_was_run_once_in_order_without_an_error(file):
+    assert [cell.execution_count for cell in code(file)] == list(range(1, len(code(file)) + 1))
+    outputs = [output for cell in code(file) for output in cell.outputs]
+    assert outputs
+    assert not [output for output in outputs if output.output_type == "error"]
+
+
+@each_notebook
+def test_holds_no_stale_metadata(file):
+    notebook = read(file)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    for cell in notebook.cells:
+        assert set(cell.metadata) <= {"tags"}
+        assert "injected-parameters" not in cell.metadata.get("tags", [])
+        for output in cell.get("outputs", []):
+            assert WIDGET not in output.get("data", {})
+
+
+@each_notebook
+def test_every_picture_has_a_text(file):
+    for cell in read(file).cells:
+        if cell.cell_type == "markdown":
+            assert not re.search(r"!\[\s*\]\(", cell.source)
+            assert all(re.search(r'alt="[^"]+"', tag) for tag in re.findall(r"<img[^>]*>", cell.source))
+        for output in cell.get("outputs", []):
+            kinds = [kind for kind in output.get("data", {}) if kind.startswith("image/")]
+            for kind in kinds:
+                alt = output.metadata.get(kind, {}).get("alt", "")
+                assert len(alt) > 20, f"a picture without alternative text, from: {cell.source[:80]!r}"
+
+
+@each_notebook
+def test_names_nothing_of_the_machine_it_ran_on(file):
+    text = file.read_text(encoding="utf-8")
+    found = re.findall(r"(?:/home/|/Users/|/root/|/work/|/tmp/|[A-Z]:\\\\Users)[\w./-]*", text)
+    assert not found, found[:3]
+
+
+@each_notebook
+def test_links_between_files_hold(file):
+    for cell in read(file).cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", cell.source):
+                assert (file.parent / target).exists(), target
+
+
+@each_notebook
+def test_nothing_branches_on_the_profiles_name(file):
+    for cell in code(file):
+        assert not re.search(r"(?:PROFILE|profile\.name)\s*(?:==|!=|in\b)", cell.source), cell.source
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """One headless run of the whole course on the small profile: what it printed, its ledger, its folder."""
+    runs = tmp_path_factory.mktemp("runs")
+    shown = run_course(VDR_COURSE_RUNS=str(runs))
+    assert shown.returncode == 0, shown.stdout[-6000:]
+    return shown.stdout, ledger.load(runs / "small" / "results.json"), runs / "small"
+
+
+@pytest.mark.slow
+def test_course_runs_headless(course):
+    shown, results, folder = course
+    assert sorted(results) == COURSE
+    assert shown.rstrip().endswith(ledger.results_table(results))
+    assert [file.stem for file in sorted(folder.glob("*.ipynb"))] == COURSE
+
+
+@pytest.mark.slow
+def test_course_stays_within_a_laptops_memory(course):
+    assert max(section["peak_memory_mb"] for section in course[1].values()) < 8000
+
+
+@pytest.mark.slow
+def test_fine_tuning_cuts_the_error_by_a_third(course):
+    results = course[1]
+    base, finetuned = (results["04_train_embedding"]["ndcg@10"][key] for key in ("base", "finetuned"))
+    assert 0.35 <= base <= 0.85
+    assert finetuned < 0.97
+    assert (1 - finetuned) <= (1 - base) * 2 / 3
+    assert results["04_train_embedding"]["train_seconds"] < 600
+
+
+@pytest.mark.slow
+def test_each_reranker_improves_on_its_untrained_self(course):
+    scores = course[1]["06_train_reranker"]["ndcg@10"]
+    for name in ("any_to_any", "feature_extraction"):
+        assert scores[name]["finetuned"] > scores[name]["base"]
+
+
+@pytest.mark.slow
+def test_evaluation_and_training_report_the_same_figures(course):
+    results = course[1]
+    largest = str(max(PROFILES["small"].matryoshka_dims))
+    for key in ("base", "finetuned"):
+        reported = results["05_evaluate"]["ndcg@10"][key][largest]
+        assert reported == pytest.approx(results["04_train_embedding"]["ndcg@10"][key], abs=5e-4)
+    assert results["05_evaluate"]["queries"] == 300
+    assert results["05_evaluate"]["pages"] == 1500
+
+
+def test_an_unknown_profile_stops_before_any_work(tmp_path):
+    shown = run_course("--profile", "huge", VDR_COURSE_RUNS=str(tmp_path))
+    assert shown.returncode == 2
+    assert "no profile 'huge'" in shown.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_parameters_of_notebooks_name_settings_of_profiles():
+    """A parameter is passed on as `get_profile(PROFILE, batch_size=BATCH_SIZE)`: overrides are fields."""
+    for file in NOTEBOOKS:
+        call = re.search(r"get_profile\((.*?)\)", code(file)[2].source, flags=re.DOTALL)
+        overrides = dict.fromkeys(re.findall(r"(\w+)\s*=", call[1]))
+        get_profile("small", **overrides)
+
+
+def test_notebooks_are_json_as_jupyter_writes_it():
+    for file in NOTEBOOKS:
+        text = file.read_text(encoding="utf-8")
+        assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False, sort_keys=True) + "\n"

@@ -1,0 +1,173 @@
+"""Profiles: the values, the overrides, and one clear error for each thing that may be missing."""
+
+import json
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from helpers import profiles
+from helpers.profiles import PROFILES, ROOT, check_checkpoint, check_profile, get_profile, run_dir
+
+
+def test_overrides_of_none_mean_what_the_profile_says():
+    assert get_profile("small", batch_size=None, seed=None) == PROFILES["small"]
+    changed = get_profile("small", batch_size=16, matryoshka_dims=[64, 32])
+    assert (changed.batch_size, changed.matryoshka_dims) == (16, (64, 32))
+    assert PROFILES["small"].batch_size == 64
+
+
+def test_unknown_names_are_errors_that_list_the_known_ones():
+    with pytest.raises(ValueError, match="no profile 'tiny'.*small, full"):
+        get_profile("tiny")
+    with pytest.raises(TypeError, match="no setting 'batchsize'.*batch_size"):
+        get_profile("small", batchsize=8)
+    with pytest.raises(ValueError, match="batch_size must be above 0"):
+        get_profile("small", batch_size=0)
+
+
+def test_full_profile_is_the_articles():
+    full = PROFILES["full"]
+    assert full.embedding_model == "Qwen/Qwen3-VL-Embedding-2B"
+    assert full.matryoshka_dims == (2048, 1536, 1024, 512, 256, 128, 64)
+    assert (full.batch_size, full.learning_rate, full.num_train_epochs, full.warmup) == (64, 2e-5, 1.0, 0.1)
+    assert (full.min_pixels, full.max_pixels, full.dtype) == (28 * 28, 600 * 600, "bfloat16")
+
+
+def test_path_is_a_folder_or_a_hub_id(monkeypatch, tmp_path):
+    monkeypatch.setattr(profiles, "ROOT", tmp_path)
+    small = PROFILES["small"]
+    assert small.path(small.embedding_model) == small.embedding_model
+    (tmp_path / small.embedding_model).mkdir(parents=True)
+    assert small.path(small.embedding_model) == str(tmp_path / small.embedding_model)
+    assert small.path("Qwen/Qwen3-VL-Embedding-2B") == "Qwen/Qwen3-VL-Embedding-2B"
+
+
+def test_run_dir_is_created_and_can_be_moved(monkeypatch, tmp_path):
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path / "elsewhere"))
+    assert run_dir(PROFILES["small"]) == run_dir("small") == tmp_path / "elsewhere" / "small"
+    assert run_dir("small").is_dir()
+    monkeypatch.delenv("VDR_COURSE_RUNS")
+    assert run_dir("small") == ROOT / "runs" / "small"
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A folder with a whole safetensors file of one tensor."""
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
+    return tmp_path
+
+
+def test_whole_checkpoint_passes(checkpoint):
+    check_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no \\*.safetensors file"),
+        (lambda folder: _cut(folder / "model.safetensors", 3), "inside its header, after 3 bytes"),
+        (lambda folder: _cut(folder / "model.safetensors", 30), "inside its header, after 30 bytes"),
+        (lambda folder: _cut(folder / "model.safetensors", -5), "its header says"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"[]"),
+            "header cannot be read",
+        ),
+        (
+            lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs"),
+            "Git LFS pointer",
+        ),
+    ],
+)
+def test_spoiled_checkpoint_is_named_with_its_fix(checkpoint, spoil, message):
+    spoil(checkpoint)
+    with pytest.raises(FileNotFoundError, match=message) as caught:
+        check_checkpoint(checkpoint)
+    assert str(checkpoint) in str(caught.value)
+    assert "git checkout" in str(caught.value)
+
+
+def _cut(file, size):
+    file.write_bytes(file.read_bytes()[:size])
+
+
+def test_missing_checkpoint_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(profiles, "ROOT", tmp_path)
+    with pytest.raises(FileNotFoundError, match="data/checkpoints/small-embedding is missing"):
+        check_profile(PROFILES["small"])
+
+
+def test_bundled_checkpoints_are_whole():
+    check_profile(PROFILES["small"])
+
+
+def test_full_needs_a_gpu(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match='needs a CUDA GPU.*PROFILE = "small"'):
+        check_profile(PROFILES["full"])
+
+
+@pytest.fixture
+def empty_cache(monkeypatch, tmp_path):
+    """A hub cache with nothing in it."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
+
+
+def test_offline_hub_is_named_with_its_fix(empty_cache, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(RuntimeError, match="Qwen3-VL-Embedding-2B is not in the hub cache.*HF_HUB_OFFLINE"):
+        check_profile(PROFILES["full"], allow_cpu=True)
+
+
+def test_unreachable_and_gated_hub(empty_cache, monkeypatch):
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError
+
+    def unreachable(*args, **kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(HfApi, "repo_info", unreachable)
+    with pytest.raises(RuntimeError, match="hub cannot be reached.*no route to host.*needs no network"):
+        check_profile(PROFILES["full"], allow_cpu=True)
+
+    def gated(*args, **kwargs):
+        error = GatedRepoError.__new__(GatedRepoError)
+        Exception.__init__(error, "403")
+        raise error
+
+    monkeypatch.setattr(HfApi, "repo_info", gated)
+    with pytest.raises(RuntimeError, match="asks for a login.*hf auth login"):
+        check_profile(PROFILES["full"], allow_cpu=True)
+
+
+def test_hub_is_not_asked_for_what_is_local(monkeypatch, checkpoint):
+    monkeypatch.setattr(profiles, "ROOT", checkpoint.parent)
+    monkeypatch.setattr(profiles, "_check_hub", lambda *args: pytest.fail("the hub was asked"))
+    local = {
+        "embedding_model": checkpoint.name,
+        "vlm_model": checkpoint.name,
+        "reranker_model": None,
+        "dataset": None,
+    }
+    check_profile(replace(PROFILES["full"], **local), allow_cpu=True)
+
+
+def test_importing_helpers_is_quick():
+    modules = "helpers.profiles, helpers.ledger, helpers.hardware, helpers.evaluation, helpers.plots"
+    code = f"import sys, {modules}; print('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert shown.stdout.strip() == "False"
