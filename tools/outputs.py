@@ -48,6 +48,8 @@ def _clean_output(output):
     if output.output_type in ("display_data", "execute_result"):
         if WIDGET in output.data:
             return None  # a widget is dead without its kernel; cells print what readers need
+        if "image/png" in output.data:
+            output.data.pop("image/jpeg", None)  # Pillow shows an image in both forms
         for kind in ("text/plain", "text/html", "text/markdown"):
             if kind in output.data:
                 output.data[kind] = _clean_text(output.data[kind])

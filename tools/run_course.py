@@ -124,7 +124,8 @@ def own_kernel() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="vdr-course-") as folder:
         spec = Path(folder, "kernels", "python3")
         spec.mkdir(parents=True)
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        # Its notice that kernels talk over plain TCP on this machine would otherwise head every notebook.
+        argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"]
         kernel = {"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"}
         (spec / "kernel.json").write_text(json.dumps(kernel))
         changes = {"JUPYTER_PATH": folder, "IPYTHONDIR": str(Path(folder, "ipython"))}
