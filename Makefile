@@ -36,7 +36,7 @@ $(STAMP):
 	  rm -rf $(VENV); echo "'$(PYTHON) -m venv' failed. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
 	@echo "Installing requirements.lock into $(VENV) (once; several GB on Linux, where torch brings its CUDA libraries) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore -r requirements.lock
+	@$(BIN)/python -m pip install $$(test -t 1 || echo --quiet) --disable-pip-version-check --root-user-action=ignore -r requirements.lock
 	@rm -f $(VENV)/.installed-*
 	@touch $@
 
