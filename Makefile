@@ -5,7 +5,10 @@
 #   PROFILE=full make course         on a GPU, with the 2B model
 #   make course PYTHON=python3.12    build the environment with another Python
 
-PYTHON ?= python3
+# The first Python that fits; if none does, the check below says so.
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(or $(shell for p in python3 python3.12 python3.13 python3.11; do \
+  if $$p -c '$(FITS)' 2>/dev/null; then echo $$p; break; fi; done),python3)
 PROFILE ?= small
 NOTEBOOKS ?=
 VENV ?= .venv
@@ -25,12 +28,12 @@ help:
 	@echo "make outputs   run the committed notebooks in place and keep their outputs clean"
 	@echo "make readme    write README.md's generated parts again (FROM=runs/small/results.json takes a new ledger)"
 	@echo "make lock      resolve requirements.lock again"
-	@echo "make clean     remove runs/ and caches; the environment stays (rm -rf $(VENV) removes it)"
+	@echo "make clean     remove the runs of notebooks and caches; the environment stays (rm -rf $(VENV))"
 
 setup: $(STAMP)
 
 $(STAMP):
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	@$(PYTHON) -c '$(FITS)' || { \
 	  echo "The course needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another: make $(or $(MAKECMDGOALS),course) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); } || { \
 	  rm -rf $(VENV); echo "'$(PYTHON) -m venv' failed. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
@@ -66,5 +69,5 @@ lock:
 	  | cat - requirements.lock > requirements.lock.new && mv requirements.lock.new requirements.lock
 
 clean:
-	rm -rf runs .pytest_cache .ruff_cache
+	rm -rf runs/small runs/full .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -type d -prune -exec rm -rf {} +

@@ -106,7 +106,7 @@ def _save_dataset(cache: Path, repo_id: str, config: str, rows: int) -> None:
     """Write bundled pages into the data set cache as if the hub's data set had been prepared there."""
     from helpers import dataset
 
-    split = dataset.build_split(config, STANDIN_MAX_PIXELS, limit=rows)
+    split = dataset.build_split(config, STANDIN_MAX_PIXELS, folder=cache.parent / "pages", limit=rows)
     columns = ["query", "image", *(f"negative_{index}" for index in range(4))]
     name = repo_id.split("/")[1]
     folder = cache / repo_id.replace("/", "___") / config / "0.0.0" / ("0" * 16)

@@ -29,6 +29,7 @@ def test_notebooks_run_with_the_full_profile(standin_hub, tmp_path):
     assert FULL.embedding_model in text
 
 
+@pytest.mark.slow
 def test_standin_loads_under_the_real_ids(standin_hub):
     """The stand-in itself, in a process that sees nothing but it."""
     import os
@@ -38,6 +39,7 @@ def test_standin_loads_under_the_real_ids(standin_hub):
     code = f"""
 import torch
 from datasets import load_dataset
+from helpers import dataset
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from helpers.profiles import check_profile, get_profile
 profile = get_profile("full")
@@ -48,6 +50,7 @@ train, eval = (load_dataset(profile.dataset, name, split="train") for name in ("
 assert train.column_names == ["query", "image", "negative_0", "negative_1", "negative_2", "negative_3"]
 assert (len(train), len(eval)) == {tuple(STANDIN_ROWS.values())}
 assert model.encode_document([train[0]["image"]]).shape == (1, profile.matryoshka_dims[0])
+assert len(dataset.load_corpus(profile, "eval")) == 5 * len(eval)
 reranker = CrossEncoder(profile.path(profile.reranker_model), device="cpu")
 assert reranker.predict([(train[0]["query"], train[0]["image"])]).shape == (1,)
 """
