@@ -137,7 +137,9 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
     """Return the course's results as a Markdown table, from the sections of a ledger.
 
     Args:
-        results: sections as `read` returns them; what is not there is left out of the table.
+        results: sections as `read` returns them; what is not there is left out of the table. Intervals come from
+            "ci95" as [low, high] or [mean, low, high]: "gain" of 05_evaluate (fine-tuned against base), and
+            "any_to_any" and "feature_extraction" of 06_train_reranker (fine-tuned against the retriever's order).
         seeds: the section of a several-seed run, {"base": [...], "finetuned": [...]}: its spread is added as
         a row.
     """
@@ -180,15 +182,17 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
                 f"standard deviation {spread:.3f}",
             )
         )
-    reranked = results.get("06_train_reranker", {}).get("ndcg@10", {})
+    reranker = results.get("06_train_reranker", {})
+    reranked, against = reranker.get("ndcg@10", {}), reranker.get("ci95", {})
     add("Rerank", "the retriever's own order", reranked.get("retriever"))
     for key, name in (
         ("any_to_any", "any-to-any reranker"),
         ("feature_extraction", "feature-extraction reranker"),
     ):
-        pair = reranked.get(key, {})
+        pair, ends = reranked.get(key, {}), _interval(against.get(key))
         add("Rerank", f"{name}, untrained", pair.get("base"))
-        add("Rerank", f"{name}, fine-tuned", pair.get("finetuned"))
+        note = f"against the retriever's order, 95 % interval {ends}" if ends else ""
+        add("Rerank", f"{name}, fine-tuned", pair.get("finetuned"), note)
     if not rows:
         return "No results yet: run `make course`."
     lines = ["| task | model | NDCG@10 | |", "| --- | --- | ---: | --- |"]

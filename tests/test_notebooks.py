@@ -126,6 +126,19 @@ def test_headings_do_not_skip_a_level(file):
 
 
 @each_notebook
+def test_ends_as_every_notebook(file):
+    text = "\n".join(cell.source for cell in read(file).cells if cell.cell_type == "markdown")
+    headings = re.findall(r"^#+ +(.+)$", text, flags=re.MULTILINE)
+    for word in ("Recap", "Exercise"):
+        assert any(word.lower() in heading.lower() for heading in headings), f"no heading with “{word}”"
+    if file.stem in COURSE[:-1]:
+        following = COURSE[COURSE.index(file.stem) + 1]
+        assert f"]({following}.ipynb)" in read(file).cells[-1].source, (
+            "the last cell links to the next notebook"
+        )
+
+
+@each_notebook
 def test_was_run_once_in_order_without_an_error(file):
     assert [cell.execution_count for cell in code(file)] == list(range(1, len(code(file)) + 1))
     outputs = [output for cell in code(file) for output in cell.outputs]
