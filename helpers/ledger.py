@@ -138,8 +138,8 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
 
     Args:
         results: sections as `read` returns them; what is not there is left out of the table. Intervals come
-            from "ci95" as [low, high] or [mean, low, high]: "gain" of 05_evaluate (fine-tuned against base), and
-            "any_to_any" and "feature_extraction" of 06_train_reranker (fine-tuned against the retriever).
+            from "ci95" as [low, high] or [mean, low, high]: "gain" of 05_evaluate (fine-tuned against base),
+            and "any_to_any" and "feature_extraction" of 06_train_reranker (fine-tuned against the retriever).
         seeds: the section of a several-seed run, {"base": [...], "finetuned": [...]}: its spread is added as
         a row.
     """
