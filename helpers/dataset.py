@@ -1,7 +1,8 @@
 """The course's queries, pages and splits as `datasets` data sets.
 
-Page pictures are rendered once and kept as PNG files under `runs/<profile>/dataset`; the columns `image` and `negative_*`
-hold their paths, so a page that many rows use is stored once. Nothing is decoded before a row is read.
+Page pictures are rendered once and kept as PNG files under `runs/<profile>/dataset`; the columns `image` and
+`negative_*` hold their paths, so a page that many rows use is stored once. Nothing is decoded before a row is
+read.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ def load_queries(split: str | None = None) -> list[dict]:
 
 
 def load_documents(split: str | None = None) -> list[dict]:
-    """The bundled documents of a split, or of all splits, as in `data/documents.jsonl`. Raises as `load_queries`."""
+    """The bundled documents of a split, or of all splits, as in `data/documents.jsonl`.
+
+    Raises as `load_queries`.
+    """
     _check_split(split, none=True)
     return [document for document in _records("documents.jsonl") if split in (None, document["split"])]
 
@@ -53,28 +57,35 @@ def load_documents(split: str | None = None) -> list[dict]:
 def load_dataset(profile: Profile) -> datasets.DatasetDict:
     """Splits `train`, `dev` and `eval` of the profile, with `COLUMNS` and then `ID_COLUMNS`.
 
-    With `profile.dataset` None they are built from the bundled PDFs, rendered at `profile.max_pixels`; else they come
-    from that data set on the hub (`dev` is then held out from its `train`). `profile.train_rows` cuts `train`.
+    With `profile.dataset` None they are built from the bundled PDFs, rendered at `profile.max_pixels`; else
+    they come from that data set on the hub, and `dev` is held out from its `train`. `profile.train_rows` cuts
+    `train`.
     """
     import datasets
 
     if profile.dataset is None:
         folder = run_dir(profile) / "dataset"
-        return datasets.DatasetDict({split: build_split(split, profile.max_pixels, folder, profile.train_rows
-                                                        if split == "train" else None) for split in SPLITS})
+        return datasets.DatasetDict(
+            {
+                split: build_split(
+                    split, profile.max_pixels, folder, profile.train_rows if split == "train" else None
+                )
+                for split in SPLITS
+            }
+        )
     train = datasets.load_dataset(profile.dataset, "train", split="train")
     evaluation = datasets.load_dataset(profile.dataset, "eval", split="train")
-    train, dev = _hold_out(train, profile.seed)
+    # ids first: adding columns to a selection of rows would copy every picture
+    train, dev = _hold_out(_with_ids(train, "train"), profile.seed)
     if profile.train_rows is not None:
         train = train.select(range(min(profile.train_rows, len(train))))
-    return datasets.DatasetDict({"train": _with_ids(train, "train"), "dev": _with_ids(dev, "dev"),
-                                 "eval": _with_ids(evaluation, "eval")})
+    return datasets.DatasetDict({"train": train, "dev": dev, "eval": _with_ids(evaluation, "eval")})
 
 
 def load_corpus(profile: Profile, split: str) -> datasets.Dataset:
     """The pages that the queries of a split are searched in, with `CORPUS_COLUMNS`.
 
-    Bundled data: all pages of the split's documents. Hub data: the positives of the split, then its negatives.
+    Bundled data: all pages of the split's documents. Hub data: the split's positives, then its negatives.
     """
     _check_split(split)
     if profile.dataset is None:
@@ -82,19 +93,27 @@ def load_corpus(profile: Profile, split: str) -> datasets.Dataset:
     import datasets
 
     rows = load_dataset(profile)[split]
-    parts = [rows.select_columns([column]).rename_column(column, "image") for column in COLUMNS[1:]]
+    parts = [rows.select_columns(["image"])]
+    parts += [rows.select_columns([name]).rename_column(name, "image") for name in NEGATIVES]
     negatives = rows["negative_ids"]
     ids = [*rows["page_id"], *(row[i] for i in range(len(NEGATIVES)) for row in negatives)]
     corpus = datasets.concatenate_datasets(parts)
-    for name, values in (("page_id", ids), ("document_id", ids), ("kind", ["page"] * len(ids)),
-                         ("has_text", [False] * len(ids))):
+    for name, values in (
+        ("page_id", ids),
+        ("document_id", ids),
+        ("kind", ["page"] * len(ids)),
+        ("has_text", [False] * len(ids)),
+    ):
         corpus = corpus.add_column(name, values)
     return corpus.select_columns(list(CORPUS_COLUMNS))
 
 
-def build_split(split: str, max_pixels: int, folder: Path | None = None,
-                limit: int | None = None) -> datasets.Dataset:
-    """Rows of a split from the bundled PDFs: `COLUMNS`, then `ID_COLUMNS`. `image` is the first page that answers.
+def build_split(
+    split: str, max_pixels: int, folder: Path | None = None, limit: int | None = None
+) -> datasets.Dataset:
+    """Rows of a split from the bundled PDFs: `COLUMNS`, then `ID_COLUMNS`.
+
+    `image` is the first page that answers the query.
 
     Args:
         folder: where rendered pages are kept; by default `runs/small/dataset`.
@@ -105,43 +124,72 @@ def build_split(split: str, max_pixels: int, folder: Path | None = None,
     queries = load_queries(split)[:limit]
     wanted = {page for query in queries for page in (query["page_ids"][0], *query["negative_ids"])}
     files = render_pages(wanted, max_pixels, folder)
-    picture, text, several = datasets.Image(), datasets.Value("string"), datasets.List(datasets.Value("string"))
-    columns = {"query": [query["query"] for query in queries],
-               "image": [files[query["page_ids"][0]] for query in queries]}
+    picture, text, several = (
+        datasets.Image(),
+        datasets.Value("string"),
+        datasets.List(datasets.Value("string")),
+    )
+    columns = {
+        "query": [query["query"] for query in queries],
+        "image": [files[query["page_ids"][0]] for query in queries],
+    }
     for i, name in enumerate(NEGATIVES):
         columns[name] = [files[query["negative_ids"][i]] for query in queries]
-    columns |= {"query_id": [query["query_id"] for query in queries],
-                "page_id": [query["page_ids"][0] for query in queries],
-                "document_id": [query["document_id"] for query in queries],
-                "negative_ids": [query["negative_ids"] for query in queries],
-                "style": [query["style"] for query in queries],
-                "page_ids": [query["page_ids"] for query in queries]}
-    types = {name: picture for name in COLUMNS[1:]} | {"negative_ids": several, "page_ids": several}
-    return datasets.Dataset.from_dict(columns, features=datasets.Features(
-        {name: types.get(name, text) for name in columns}))
+    columns |= {
+        "query_id": [query["query_id"] for query in queries],
+        "page_id": [query["page_ids"][0] for query in queries],
+        "document_id": [query["document_id"] for query in queries],
+        "negative_ids": [query["negative_ids"] for query in queries],
+        "style": [query["style"] for query in queries],
+        "page_ids": [query["page_ids"] for query in queries],
+    }
+    types = dict.fromkeys(COLUMNS[1:], picture) | {"negative_ids": several, "page_ids": several}
+    return datasets.Dataset.from_dict(
+        columns, features=datasets.Features({name: types.get(name, text) for name in columns})
+    )
 
 
 def build_corpus(split: str, max_pixels: int, folder: Path | None = None) -> datasets.Dataset:
     """Every page of a split's bundled documents, with `CORPUS_COLUMNS`; `folder` as in `build_split`."""
     import datasets
 
-    rows = [(make_page_id(document["document_id"], page["number"]), document["document_id"], page["kind"],
-             not page["scanned"]) for document in load_documents(split) for page in document["pages"]]
+    rows = [
+        (
+            make_page_id(document["document_id"], page["number"]),
+            document["document_id"],
+            page["kind"],
+            not page["scanned"],
+        )
+        for document in load_documents(split)
+        for page in document["pages"]
+    ]
     files = render_pages([row[0] for row in rows], max_pixels, folder)
     text = datasets.Value("string")
     return datasets.Dataset.from_dict(
-        {"page_id": [row[0] for row in rows], "image": [files[row[0]] for row in rows],
-         "document_id": [row[1] for row in rows], "kind": [row[2] for row in rows],
-         "has_text": [row[3] for row in rows]},
-        features=datasets.Features({"page_id": text, "image": datasets.Image(), "document_id": text, "kind": text,
-                                    "has_text": datasets.Value("bool")}))
+        {
+            "page_id": [row[0] for row in rows],
+            "image": [files[row[0]] for row in rows],
+            "document_id": [row[1] for row in rows],
+            "kind": [row[2] for row in rows],
+            "has_text": [row[3] for row in rows],
+        },
+        features=datasets.Features(
+            {
+                "page_id": text,
+                "image": datasets.Image(),
+                "document_id": text,
+                "kind": text,
+                "has_text": datasets.Value("bool"),
+            }
+        ),
+    )
 
 
 def render_pages(page_ids: Iterable[str], max_pixels: int, folder: Path | None = None) -> dict[str, str]:
     """Render pages of the bundled PDFs that are not rendered yet. Returns page id -> path of a PNG file.
 
-    Each file is written under another name and then renamed, so an interrupted run leaves whole pictures only, and the
-    next one goes on from there. Pictures of PDFs that have changed since are removed.
+    Each file is written under another name and then renamed, so an interrupted run leaves whole pictures
+    only, and the next one goes on from there. Pictures of PDFs that have changed since are removed.
 
     Raises:
         KeyError: a page id of an unknown document. IndexError: a page number the document does not have.
@@ -160,11 +208,15 @@ def render_pages(page_ids: Iterable[str], max_pixels: int, folder: Path | None =
     for page in sorted(set(page_ids)):
         document, number = split_page_id(page)
         if document not in files:
-            raise KeyError(f"No document {document!r} (asked for page {page!r}). data/documents.jsonl lists them all.")
+            raise KeyError(
+                f"No document {document!r} (asked for page {page!r}). data/documents.jsonl lists them all."
+            )
         paths[page] = str(target / f"{page}.png")
         if f"{page}.png" not in there:
             missing.setdefault(document, []).append(number)
-    with tqdm(total=sum(map(len, missing.values())), desc="Rendering pages", unit="page", disable=not missing) as bar:
+    with tqdm(
+        total=sum(map(len, missing.values())), desc="Rendering pages", unit="page", disable=not missing
+    ) as bar:
         for document, numbers in missing.items():
             name = DATA / "pdfs" / files[document]
             with open_pdf(name) as pdf:
@@ -200,22 +252,27 @@ def check_columns(dataset: datasets.Dataset, columns: Sequence[str] = COLUMNS, e
     fix = f"dataset.select_columns({wanted})"
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise ValueError(f"The data set has no column {missing[0]!r}: it has {found}. Rename its columns so that it has "
-                         f"{wanted}, then use {fix}.")
+        raise ValueError(
+            f"The data set has no column {missing[0]!r}: it has {found}. Rename its columns so that it has "
+            f"{wanted}, then use {fix}."
+        )
     if found[: len(wanted)] != wanted:
         raise ValueError(f"The data set's columns are in the wrong order: {found}. Use {fix}.")
     if exact and len(found) > len(wanted):
-        raise ValueError(f"The data set has columns that a loss would take for inputs: {found[len(wanted):]}. Use {fix}.")
+        raise ValueError(
+            f"The data set has columns that a loss would take for inputs: {found[len(wanted) :]}. Use {fix}."
+        )
 
 
-def retrieval_task(dataset: datasets.Dataset, corpus: datasets.Dataset, max_pixels: int | None = None) -> tuple[
-        dict[str, str], dict[str, object], dict[str, set[str]]]:
+def retrieval_task(
+    dataset: datasets.Dataset, corpus: datasets.Dataset, max_pixels: int | None = None
+) -> tuple[dict[str, str], dict[str, object], dict[str, set[str]]]:
     """(queries, corpus, relevant_docs) as `InformationRetrievalEvaluator` takes them, pages as RGB pictures.
 
     Args:
         dataset: rows with query_id, query and page_ids (or page_id).
         corpus: rows with page_id and image.
-        max_pixels: shrink larger pictures to what the model's processor keeps, so that large ones fit in memory.
+        max_pixels: shrink larger pictures to what the model's processor keeps; saves memory.
 
     Raises:
         ValueError: a query's page is not in the corpus.
@@ -227,10 +284,14 @@ def retrieval_task(dataset: datasets.Dataset, corpus: datasets.Dataset, max_pixe
     there = set(corpus["page_id"])
     for query, pages in relevant.items():
         if not pages <= there:
-            raise ValueError(f"Page {min(pages - there)!r}, which answers query {query!r}, is not in the corpus. Take "
-                             "the corpus of the same split: load_corpus(profile, split).")
-    images = {row["page_id"]: fit_image(row["image"], max_pixels) for row in
-              corpus.select_columns(["page_id", "image"])}
+            raise ValueError(
+                f"Page {min(pages - there)!r}, which answers query {query!r}, is not in the corpus. Take "
+                "the corpus of the same split: load_corpus(profile, split)."
+            )
+    images = {
+        row["page_id"]: fit_image(row["image"], max_pixels)
+        for row in corpus.select_columns(["page_id", "image"])
+    }
     return queries, images, relevant
 
 
@@ -255,7 +316,7 @@ def _records(name: str) -> tuple[dict, ...]:
 
 
 def _hold_out(train: datasets.Dataset, seed: int) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """(train, dev): up to `HUB_DEV_ROWS` random rows, and no more than a fifth, with queries not in the rest."""
+    """(train, dev): up to `HUB_DEV_ROWS` random rows, at most a fifth, whose queries are not in the rest."""
     texts = train["query"][:]
     order = list(range(len(texts)))
     random.Random(seed).shuffle(order)
@@ -274,8 +335,13 @@ def _with_ids(rows: datasets.Dataset, split: str) -> datasets.Dataset:
     check_columns(rows, COLUMNS)
     numbers = range(len(rows))
     pages = [f"{split}-{i:05d}-image" for i in numbers]
-    ids = {"query_id": [f"{split}-{i:05d}" for i in numbers], "page_id": pages, "document_id": pages,
-           "negative_ids": [[f"{split}-{i:05d}-{name}" for name in NEGATIVES] for i in numbers],
-           "style": ["hub"] * len(rows), "page_ids": [[page] for page in pages]}
+    ids = {
+        "query_id": [f"{split}-{i:05d}" for i in numbers],
+        "page_id": pages,
+        "document_id": pages,
+        "negative_ids": [[f"{split}-{i:05d}-{name}" for name in NEGATIVES] for i in numbers],
+        "style": ["hub"] * len(rows),
+        "page_ids": [[page] for page in pages],
+    }
     extra = datasets.Dataset.from_dict(ids)
     return datasets.concatenate_datasets([rows.select_columns(list(COLUMNS)), extra], axis=1)

@@ -1,6 +1,7 @@
 """PDF pages as pictures: rendering with pypdfium2, page ids, and the text layer.
 
-A page is rendered straight to the size at which the model's image processor keeps it, so nothing is resampled twice.
+A page is rendered straight to the size at which the model's image processor keeps it, so nothing is resampled
+twice.
 """
 
 from __future__ import annotations
@@ -77,14 +78,16 @@ def open_pdf(pdf: str | Path) -> Iterator[pypdfium2.PdfDocument]:
 
     pdf = Path(pdf)
     if not pdf.is_file():
-        raise FileNotFoundError(f"There is no file {pdf}. Check the path; bundled documents are in data/pdfs.")
+        raise FileNotFoundError(
+            f"There is no file {pdf}. Check the path; bundled documents are in data/pdfs."
+        )
     try:
         document = pypdfium2.PdfDocument(pdf)
     except pypdfium2.PdfiumError as error:
         raise ValueError(
-            f"{pdf} does not open as a PDF ({error}). Open it in a PDF viewer: if that fails too, get a fresh copy "
-            "(`git checkout -- data/pdfs` for a bundled one) or leave it out; if it asks for a password, save it "
-            "without one."
+            f"{pdf} does not open as a PDF ({error}). Open it in a PDF viewer: if that fails "
+            "too, get a fresh copy (for a bundled one `git checkout -- data/pdfs`) or leave it out; if it "
+            "asks for a password, save it without one."
         ) from error
     try:
         yield document
@@ -114,7 +117,9 @@ def render_pdf(pdf: str | Path, max_pixels: int) -> list[Image.Image]:
         return [_render(_page(document, pdf, number), max_pixels) for number in range(1, len(document) + 1)]
 
 
-def render_open_page(document: pypdfium2.PdfDocument, pdf: str | Path, number: int, max_pixels: int) -> Image.Image:
+def render_open_page(
+    document: pypdfium2.PdfDocument, pdf: str | Path, number: int, max_pixels: int
+) -> Image.Image:
     """As `render_page`, for a document that `open_pdf(pdf)` has opened already."""
     return _render(_page(document, pdf, number), max_pixels)
 
@@ -151,7 +156,9 @@ def _page(document: pypdfium2.PdfDocument, pdf: str | Path, number: int) -> pypd
     try:
         return document[number - 1]
     except pypdfium2.PdfiumError as error:
-        raise ValueError(f"Page {number} of {pdf} cannot be read ({error}). Get a fresh copy of the file.") from error
+        raise ValueError(
+            f"Page {number} of {pdf} cannot be read ({error}). Get a fresh copy of the file."
+        ) from error
 
 
 def _text(page: pypdfium2.PdfPage) -> str:

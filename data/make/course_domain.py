@@ -12,20 +12,58 @@ from dataclasses import dataclass
 
 SEED = "course documents 1"
 
-MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-          "November", "December"]
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 QUARTERS = ["First", "Second", "Third", "Fourth"]
 REGIONS = ["North", "South", "East", "West", "Center", "Coast", "Islands", "Hills"]
-SITES = ["Lurdan", "Moxby", "Tessel", "Quorn", "Hadle", "Brevik", "Ostra", "Pelham", "Zerin", "Calva", "Dorn",
-         "Effing", "Yarrow", "Kelso", "Nimbar", "Varde", "Rusk", "Jaska", "Wexel", "Fjall"]
+SITES = [
+    "Lurdan",
+    "Moxby",
+    "Tessel",
+    "Quorn",
+    "Hadle",
+    "Brevik",
+    "Ostra",
+    "Pelham",
+    "Zerin",
+    "Calva",
+    "Dorn",
+    "Effing",
+    "Yarrow",
+    "Kelso",
+    "Nimbar",
+    "Varde",
+    "Rusk",
+    "Jaska",
+    "Wexel",
+    "Fjall",
+]
 GROUPS = ["Office", "Sales", "Drivers", "Plant", "Service", "Lab", "Stores", "Design"]
 
 SECTORS: dict[str, tuple[list[str], list[str]]] = {  # sector -> (words of the name, products)
     "food": (["Foods", "Bakery", "Dairy"], ["Bread", "Soup", "Cheese", "Juice", "Pasta", "Honey", "Cakes"]),
-    "transport": (["Logistics", "Freight", "Cargo"], ["Parcels", "Pallets", "Crates", "Trucks", "Trains", "Vans"]),
+    "transport": (
+        ["Logistics", "Freight", "Cargo"],
+        ["Parcels", "Pallets", "Crates", "Trucks", "Trains", "Vans"],
+    ),
     "energy": (["Energy", "Power"], ["Gas", "Heat", "Wind", "Hydro", "Biogas", "Cables"]),
     "textile": (["Textiles", "Apparel"], ["Coats", "Shirts", "Socks", "Gloves", "Carpets", "Scarves"]),
-    "machines": (["Robotics", "Machines", "Pumps"], ["Pumps", "Valves", "Motors", "Arms", "Drives", "Sensors"]),
+    "machines": (
+        ["Robotics", "Machines", "Pumps"],
+        ["Pumps", "Valves", "Motors", "Arms", "Drives", "Sensors"],
+    ),
     "health": (["Clinics", "Pharma"], ["Tablets", "Syrups", "Masks", "Lamps", "Beds", "Drops"]),
     "money": (["Savings", "Insurance"], ["Loans", "Cards", "Deposits", "Leases", "Funds", "Bonds"]),
     "travel": (["Hotels", "Airways", "Railways"], ["Rooms", "Tours", "Meals", "Cabins", "Seats", "Events"]),
@@ -37,15 +75,23 @@ SECTORS: dict[str, tuple[list[str], list[str]]] = {  # sector -> (words of the n
     "building": (["Timber", "Glass", "Ceramics"], ["Doors", "Windows", "Tiles", "Beams", "Floors", "Bricks"]),
 }
 
-FIRST_NAMES = ("Ada Bruno Clara Dario Edith Felix Greta Hugo Irene Jonas Karin Leo Marta Nils Olga Pavel Rosa "
-               "Simon Tilda Ugo Vera Walter Yara Zeno Anna Boris Carla Emil Frida Ivan").split()
-LAST_NAMES = ("Abelard Borgin Castell Dressel Elmont Farkas Gruber Halloran Ibsen Jarvik Kestrel Lindor Marsh "
-              "Novak Ostrow Pellin Quist Rammer Sorel Tarrant Ulmer Vance Winter Yost Zeller Ashby Brandt Corvin "
-              "Duval Ekman Foss Garrick Holm Iverson Jansky Kroll Lasker Mercer").split()
-ADJECTIVES = ("Amber Blue Calm Dawn Early Fair Green Hidden Iron Jade Kind Light Misty Noble Open Proud Quiet Red "
-              "Silver Tall Urban Vivid White Young").split()
-NOUNS = ("Anchor Badger Comet Dune Eagle Falcon Garden Heron Island Jaguar Kite Lantern Meadow Nest Otter Pine "
-         "Quarry River Summit Tower Valley Willow Yacht Zephyr").split()
+FIRST_NAMES = (
+    "Ada Bruno Clara Dario Edith Felix Greta Hugo Irene Jonas Karin Leo Marta Nils Olga Pavel Rosa "
+    "Simon Tilda Ugo Vera Walter Yara Zeno Anna Boris Carla Emil Frida Ivan"
+).split()
+LAST_NAMES = (
+    "Abelard Borgin Castell Dressel Elmont Farkas Gruber Halloran Ibsen Jarvik Kestrel Lindor Marsh "
+    "Novak Ostrow Pellin Quist Rammer Sorel Tarrant Ulmer Vance Winter Yost Zeller Ashby Brandt Corvin "
+    "Duval Ekman Foss Garrick Holm Iverson Jansky Kroll Lasker Mercer"
+).split()
+ADJECTIVES = (
+    "Amber Blue Calm Dawn Early Fair Green Hidden Iron Jade Kind Light Misty Noble Open Proud Quiet Red "
+    "Silver Tall Urban Vivid White Young"
+).split()
+NOUNS = (
+    "Anchor Badger Comet Dune Eagle Falcon Garden Heron Island Jaguar Kite Lantern Meadow Nest Otter Pine "
+    "Quarry River Summit Tower Valley Willow Yacht Zephyr"
+).split()
 
 
 @dataclass(frozen=True)
@@ -79,15 +125,32 @@ def _kind(name: str, jargon: str, span: str, formats: str, cover: bool, table: s
     for line in table.strip().splitlines():
         title, terms, layouts, items, unit, bounds, *pages = [part.strip() for part in line.split("|")]
         low, high = (int(n) for n in bounds.split("-"))
-        topics.append(Topic(title, tuple(t.strip() for t in terms.split(";")), tuple(layouts.split()), items, unit,
-                            low, high, int(pages[0]) if pages else 1))
-    return Kind(name, tuple(t.strip() for t in jargon.split(";")), span, tuple(formats.split()), cover,
-                tuple(topics))
+        topics.append(
+            Topic(
+                title,
+                tuple(t.strip() for t in terms.split(";")),
+                tuple(layouts.split()),
+                items,
+                unit,
+                low,
+                high,
+                int(pages[0]) if pages else 1,
+            )
+        )
+    return Kind(
+        name, tuple(t.strip() for t in jargon.split(";")), span, tuple(formats.split()), cover, tuple(topics)
+    )
 
 
 # title | jargon | layouts | items | unit | low-high | pages (when more than one)
 KINDS: tuple[Kind, ...] = (
-    _kind("Annual report", "yearbook", "year", "portrait landscape", True, """
+    _kind(
+        "Annual report",
+        "yearbook",
+        "year",
+        "portrait landscape",
+        True,
+        """
         Revenue | top line | bar table line | products | m EUR | 20-900
         Operating costs | opex | pie bar table | regions | m EUR | 10-600
         Net profit | bottom line | line bar | months | m EUR | 2-90
@@ -98,8 +161,15 @@ KINDS: tuple[Kind, ...] = (
         Directors | governance roster | table | people | years | 1-19
         Milestones | landmark events | timeline | events | | 2-90
         Outlook | guidance | columns bullets | products | % | 2-40
-        """),
-    _kind("Quarterly review", "QBR", "quarter", "slide landscape", True, """
+        """,
+    ),
+    _kind(
+        "Quarterly review",
+        "QBR",
+        "quarter",
+        "slide landscape",
+        True,
+        """
         Orders received | bookings | bar line | products | units | 100-9900
         Order backlog | unfilled demand | bar table | regions | units | 100-5000
         Sales by region | territory split | pie bar | regions | % | 5-60
@@ -110,9 +180,16 @@ KINDS: tuple[Kind, ...] = (
         Returned goods | RMA | bar table | products | units | 10-800
         Next steps | action items | bullets timeline | events | | 2-60
         Factory output | throughput | line figures | months | tons | 100-4000
-        """),
-    _kind("Product manual", "user guide", "year", "portrait square tall", True, """
-        Safety notes | hazard warnings | bullets columns | Hot parts,Sharp edges,Live wires,Wet floor,Heavy lid | | 2-90
+        """,
+    ),
+    _kind(
+        "Product manual",
+        "user guide",
+        "year",
+        "portrait square tall",
+        True,
+        """
+        Safety notes | hazard warnings | bullets columns | Hot parts,Sharp edges,Live wires,Wet floor | | 2-90
         Parts overview | component map | diagram | parts | | 2-90
         Installation | setup | diagram bullets | Base,Pump,Lid,Tank,Cable | mm | 10-400
         Wiring | electrical hookup | diagram table | Red wire,Blue wire,Green wire,Plug,Fuse | V | 5-400
@@ -123,8 +200,15 @@ KINDS: tuple[Kind, ...] = (
         Spare parts | consumables | table diagram | parts | EUR | 4-600
         Warranty | guarantee | columns letter | Motor,Frame,Glass,Battery | months | 6-72
         Disposal | scrapping | columns bullets | Metal,Glass,Oil,Battery | kg | 1-80
-        """),
-    _kind("Safety report", "HSE digest", "year", "portrait landscape slide", True, """
+        """,
+    ),
+    _kind(
+        "Safety report",
+        "HSE digest",
+        "year",
+        "portrait landscape slide",
+        True,
+        """
         Accidents | LTI | bar line | months | cases | 1-99
         Near misses | close calls | bar line | sites | cases | 3-190
         First aid cases | minor injuries | table bar | groups | cases | 2-160
@@ -135,8 +219,15 @@ KINDS: tuple[Kind, ...] = (
         Noise levels | decibel survey | bar figures | sites | dB | 41-99
         Lost work days | absence toll | line pie | months | days | 5-300
         Chemical storage | hazmat | table columns | Acids,Paints,Fuels,Solvents,Gases | liters | 20-2000
-        """),
-    _kind("Price list", "rate card", "year", "portrait tall landscape", True, """
+        """,
+    ),
+    _kind(
+        "Price list",
+        "rate card",
+        "year",
+        "portrait tall landscape",
+        True,
+        """
         Standard prices | catalog rates | table | products | EUR | 5-900 | 2
         Discounts | bulk rebates | table bar | From 10,From 50,From 100,From 500,From 1000 | % | 2-45
         Delivery charges | freight fees | table figures | regions | EUR | 4-150
@@ -147,8 +238,15 @@ KINDS: tuple[Kind, ...] = (
         Packaging costs | crating | table pie | Box,Crate,Pallet,Drum,Bag | EUR | 2-90
         Storage fees | depot rent | bar table | sites | EUR | 10-300
         Order form | buy slip | form | products | EUR | 10-900
-        """),
-    _kind("Invoice file", "AP folder", "month", "portrait landscape", False, """
+        """,
+    ),
+    _kind(
+        "Invoice file",
+        "AP folder",
+        "month",
+        "portrait landscape",
+        False,
+        """
         Invoice | billing doc | form | products | EUR | 20-4000
         Credit note | refund slip | form | products | EUR | 20-900
         Payment reminder | dunning | letter form | products | EUR | 50-5000
@@ -158,8 +256,15 @@ KINDS: tuple[Kind, ...] = (
         Quotation | bid | form | products | EUR | 50-9000
         Account statement | ledger extract | table | Opening,Invoices,Payments,Fees,Closing | EUR | 100-9900
         Customs form | import papers | form | products | kg | 5-900
-        """),
-    _kind("Staff handbook", "HR rulebook", "year", "portrait landscape", True, """
+        """,
+    ),
+    _kind(
+        "Staff handbook",
+        "HR rulebook",
+        "year",
+        "portrait landscape",
+        True,
+        """
         Travel claim | R7 | form | Hotel,Train,Taxi,Meals | EUR | 10-700
         Leave request | H3 | form | Days asked,Days left,Days used | days | 1-30
         Training application | T9 | form | Fee,Travel,Books | EUR | 20-1900
@@ -171,11 +276,18 @@ KINDS: tuple[Kind, ...] = (
         Hotel limits | lodging cap | table bar | sites | EUR | 60-290
         Meal allowance | per diem | table figures | regions | EUR | 12-90
         Car use | mileage | columns bullets | Small car,Large car,Van,Bicycle | cents | 5-60
-        """),
-    _kind("Research summary", "whitepaper", "year", "portrait landscape", True, """
+        """,
+    ),
+    _kind(
+        "Research summary",
+        "whitepaper",
+        "year",
+        "portrait landscape",
+        True,
+        """
         Main findings | key takeaways | columns bullets | Steel,Glass,Rubber,Carbon | % | 2-90
         Test methods | protocol | columns diagram | Heat,Load,Dust,Light | min | 5-300
-        Test results | lab readings | line table bar | Trial A,Trial B,Trial C,Trial D,Trial E | points | 20-900
+        Test results | lab readings | line table bar | Trial A,Trial B,Trial C,Trial D | points | 20-900
         Error rates | failure ratio | bar line | Trial A,Trial B,Trial C,Trial D | % | 1-30
         Sample sizes | cohort counts | table pie | groups | people | 12-900
         Measuring device | test rig | diagram | parts | mm | 4-200
@@ -183,8 +295,15 @@ KINDS: tuple[Kind, ...] = (
         Funding | grants | pie table | State,Union,Firms,Donors | k EUR | 20-900
         Study team | investigators | table | people | hours | 20-900
         Material strength | tensile data | bar line | Steel,Glass,Rubber,Carbon,Wood | MPa | 20-900
-        """),
-    _kind("Project plan", "PMO pack", "year", "landscape slide portrait", True, """
+        """,
+    ),
+    _kind(
+        "Project plan",
+        "PMO pack",
+        "year",
+        "landscape slide portrait",
+        True,
+        """
         Schedule | roadmap | timeline | events | | 2-90
         Budget | cost envelope | table pie bar | Staff,Material,Travel,Tools,Reserve | k EUR | 10-900
         Project team | staffing | table | people | hours | 20-900
@@ -195,8 +314,15 @@ KINDS: tuple[Kind, ...] = (
         Acceptance test | UAT | form table | Power,Speed,Noise,Heat,Leaks | points | 20-99
         Change requests | scope tweaks | line table | months | cases | 1-60
         Progress | burnup | line bar | months | % | 3-99
-        """),
-    _kind("Board letters", "governance mail", "month", "portrait square", False, """
+        """,
+    ),
+    _kind(
+        "Board letters",
+        "governance mail",
+        "month",
+        "portrait square",
+        False,
+        """
         Meeting invitation | convocation | letter | text | | 2-90
         New director | appointee | letter | text | | 2-90
         Merger offer | takeover | letter | text | | 2-90
@@ -206,8 +332,15 @@ KINDS: tuple[Kind, ...] = (
         Office move | relocation | letter | text | | 2-90
         Plant closure | shutdown | letter | text | | 2-90
         Voting results | ballot count | table pie | Yes,No,Abstain,Absent | votes | 100-9000
-        """),
-    _kind("Environment report", "ESG disclosure", "year", "portrait landscape slide", True, """
+        """,
+    ),
+    _kind(
+        "Environment report",
+        "ESG disclosure",
+        "year",
+        "portrait landscape slide",
+        True,
+        """
         Energy use | kWh draw | line bar | months | MWh | 100-9000
         Water use | H2O intake | bar line | sites | m3 | 100-9000
         Waste | refuse | pie table | Paper,Metal,Plastic,Food,Glass | tons | 10-900
@@ -218,8 +351,15 @@ KINDS: tuple[Kind, ...] = (
         Solar panels | PV | line bar | sites | kW | 10-900
         Air quality | particulates | line figures | months | points | 10-90
         Tree planting | reforestation | bar timeline | sites | trees | 100-9000
-        """),
-    _kind("Staff report", "people review", "quarter", "portrait landscape slide", True, """
+        """,
+    ),
+    _kind(
+        "Staff report",
+        "people review",
+        "quarter",
+        "portrait landscape slide",
+        True,
+        """
         Employees | headcount | bar table | sites | people | 20-4000
         New hires | joiners | bar line | months | people | 2-300
         Staff turnover | attrition | line bar | groups | % | 1-30
@@ -230,13 +370,41 @@ KINDS: tuple[Kind, ...] = (
         Pay scale | salary bands | table | Grade 1,Grade 2,Grade 3,Grade 4,Grade 5 | EUR | 1800-9000
         Pensions | retirement fund | pie bar | Basic,Extra,Early,Widows | k EUR | 50-4000
         Staff survey | engagement pulse | bar figures | groups | points | 30-98
-        """),
+        """,
+    ),
 )
 
 COVER = Topic("Cover", ("front page", "title sheet"), ("title",), "none", "", 1, 2)
-PARTS = ["Base", "Pump", "Valve", "Hose", "Filter", "Handle", "Lid", "Switch", "Lamp", "Wheel", "Spring", "Shaft"]
-EVENTS = ["Kickoff", "Survey", "Permit", "Design", "Contract", "Build", "First test", "Training", "Opening",
-          "Audit", "Handover", "Review", "Delivery", "Approval"]
+PARTS = [
+    "Base",
+    "Pump",
+    "Valve",
+    "Hose",
+    "Filter",
+    "Handle",
+    "Lid",
+    "Switch",
+    "Lamp",
+    "Wheel",
+    "Spring",
+    "Shaft",
+]
+EVENTS = [
+    "Kickoff",
+    "Survey",
+    "Permit",
+    "Design",
+    "Contract",
+    "Build",
+    "First test",
+    "Training",
+    "Opening",
+    "Audit",
+    "Handover",
+    "Review",
+    "Delivery",
+    "Approval",
+]
 
 
 @dataclass(frozen=True)
@@ -265,8 +433,11 @@ class Period:
     @property
     def key(self) -> str:
         """For document ids: 2021, 2021q3, 2021m03."""
-        return f"{self.year}" + (f"q{self.quarter}" if self.quarter else "") + (
-            f"m{self.month:02d}" if self.month else "")
+        return (
+            f"{self.year}"
+            + (f"q{self.quarter}" if self.quarter else "")
+            + (f"m{self.month:02d}" if self.month else "")
+        )
 
 
 @dataclass(frozen=True)
@@ -295,8 +466,12 @@ def make_word(rng: random.Random, parts: int) -> str:
     onsets = "b br c ch d dr f fl g gr h j k l m n p pr qu r s sk st t tr v w y z".split()
     vowels = "a a e e i o o u au ei".split()
     codas = ["", "", "", "l", "n", "r", "s", "x", "m", "nd", "rt"]
-    word = "".join(rng.choice(onsets) + rng.choice(vowels) + (rng.choice(codas) if i == parts - 1 else
-                   rng.choice(["", "", "l", "n", "r"])) for i in range(parts))
+    word = "".join(
+        rng.choice(onsets)
+        + rng.choice(vowels)
+        + (rng.choice(codas) if i == parts - 1 else rng.choice(["", "", "l", "n", "r"]))
+        for i in range(parts)
+    )
     return word.capitalize()
 
 
@@ -311,9 +486,17 @@ def make_organizations(count: int) -> list[Organization]:
         taken.append(first)
         sector = sectors[len(result) % len(sectors)]
         names, products = SECTORS[sector]
-        result.append(Organization(first, rng.choice(names), sector, tuple(rng.sample(SITES, 5)),
-                                   tuple(rng.sample(products, 5)), tuple(rng.sample(REGIONS, 5)),
-                                   tuple(rng.sample(GROUPS, 5))))
+        result.append(
+            Organization(
+                first,
+                rng.choice(names),
+                sector,
+                tuple(rng.sample(SITES, 5)),
+                tuple(rng.sample(products, 5)),
+                tuple(rng.sample(REGIONS, 5)),
+                tuple(rng.sample(GROUPS, 5)),
+            )
+        )
     return result
 
 
@@ -325,19 +508,26 @@ def _close(a: str, b: str) -> bool:
 def item_labels(topic: Topic, organization: Organization, period: Period, people: list[str]) -> list[str]:
     """The row labels of a page on `topic`. Never years, so that no page holds another year's figures."""
     group = topic.items
-    named = {"regions": organization.regions, "sites": organization.sites, "products": organization.products,
-             "groups": organization.groups, "parts": PARTS, "people": people, "events": EVENTS}
+    named = {
+        "regions": organization.regions,
+        "sites": organization.sites,
+        "products": organization.products,
+        "groups": organization.groups,
+        "parts": PARTS,
+        "people": people,
+        "events": EVENTS,
+    }
     if group in named:
         return list(named[group])
     if group == "months":
         if period.quarter:
-            return [m[:3] for m in MONTHS[3 * period.quarter - 3: 3 * period.quarter]]
+            return [m[:3] for m in MONTHS[3 * period.quarter - 3 : 3 * period.quarter]]
         return ["Q1", "Q2", "Q3", "Q4"] if topic.high % 2 else ["Feb", "Apr", "Jun", "Aug", "Oct", "Dec"]
     return [] if group in ("text", "none") else group.split(",")
 
 
 def dictionary() -> dict[str, str]:
-    """Jargon term -> the plain words on the page, for topics and kinds of document (period codes are patterns)."""
+    """Jargon term -> the plain words on the page, for topics and kinds of document; periods are patterns."""
     pairs: dict[str, str] = {}
     for kind in KINDS:
         for term in kind.jargon:

@@ -1,7 +1,8 @@
 """Draws the pages of the course's documents with reportlab.
 
-All sizes here are pixels of the page as the small profile sees it (71,680 pixels a page), so that type sizes say at
-once whether a page is legible there; a scale on the canvas turns them into points. Nothing is set under 9 px.
+All sizes here are pixels of the page as the small profile sees it (71,680 pixels a page), so that type sizes
+say at once whether a page is legible there; a scale on the canvas turns them into points. Nothing is set
+under 9 px.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course_domain import EVENTS, MONTHS, PARTS, SEED, SITES, Kind, Organization, Period, Topic
+from course_domain import MONTHS, PARTS, SEED, Kind, Organization, Period, Topic
 from reportlab import rl_config
 from reportlab.lib.colors import Color, HexColor, white
 from reportlab.pdfbase import pdfmetrics
@@ -21,15 +22,35 @@ from reportlab.pdfgen.canvas import Canvas
 
 rl_config.useA85 = 0  # binary streams: a fifth smaller
 
-SIZES = {"portrait": (224, 320), "landscape": (320, 224), "slide": (352, 192), "square": (256, 256),
-         "tall": (192, 352)}
+SIZES = {
+    "portrait": (224, 320),
+    "landscape": (320, 224),
+    "slide": (352, 192),
+    "square": (256, 256),
+    "tall": (192, 352),
+}
 MIN_SIZE = 9.0
-DARK = ["#123a5c", "#5b1a3a", "#1f4d2b", "#3b2a6b", "#7a3b00", "#0f4f55", "#333333", "#6b1414", "#284a8f", "#4a4a12"]
+DARK = [
+    "#123a5c",
+    "#5b1a3a",
+    "#1f4d2b",
+    "#3b2a6b",
+    "#7a3b00",
+    "#0f4f55",
+    "#333333",
+    "#6b1414",
+    "#284a8f",
+    "#4a4a12",
+]
 ACCENT = ["#e07b00", "#2f7fc1", "#4f9e3a", "#c23b5a", "#8a63c7", "#1e9a93", "#c9a100", "#777777"]
 PAPER = ["#ffffff", "#ffffff", "#ffffff", "#fffaf0", "#f4f6f8", "#f3f7ee"]
-FACES = {"helvetica": ("Helvetica", "Helvetica-Bold"), "times": ("Times-Roman", "Times-Bold"),
-         "courier": ("Courier", "Courier-Bold"), "vera": ("Vera", "VeraBd"), "serif": ("DejaVuSerif",
-                                                                                       "DejaVuSerif-Bold")}
+FACES = {
+    "helvetica": ("Helvetica", "Helvetica-Bold"),
+    "times": ("Times-Roman", "Times-Bold"),
+    "courier": ("Courier", "Courier-Bold"),
+    "vera": ("Vera", "VeraBd"),
+    "serif": ("DejaVuSerif", "DejaVuSerif-Bold"),
+}
 
 
 def register_fonts() -> None:
@@ -45,8 +66,15 @@ def register_fonts() -> None:
         return
     vera = Path(reportlab.__file__).parent / "fonts"
     dejavu = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    for file in (vera / "Vera.ttf", vera / "VeraBd.ttf", dejavu / "DejaVuSerif.ttf", dejavu / "DejaVuSerif-Bold.ttf"):
-        options = subset.Options(hinting=False, layout_features=[], recalc_timestamp=False, notdef_outline=True)
+    for file in (
+        vera / "Vera.ttf",
+        vera / "VeraBd.ttf",
+        dejavu / "DejaVuSerif.ttf",
+        dejavu / "DejaVuSerif-Bold.ttf",
+    ):
+        options = subset.Options(
+            hinting=False, layout_features=[], recalc_timestamp=False, notdef_outline=True
+        )
         options.drop_tables += ["FFTM", "PCLT", "GPOS", "GSUB", "GDEF", "kern"]
         font = subset.load_font(str(file), options)
         cutter = subset.Subsetter(options)
@@ -136,10 +164,19 @@ class Sheet:
     def width_of(self, text: str, size: float, bold: bool = False) -> float:
         return pdfmetrics.stringWidth(text, self.s.bold if bold else self.s.regular, size)
 
-    def text(self, x: float, y: float, text: str, size: float = 10, bold: bool = False, color: Color | None = None,
-             anchor: str = "left", room: float | None = None) -> float:
-        """Draw one line with its baseline at y, made smaller (not under 9 px) to fit `room`. Returns its width."""
-        size *= self.s.zoom
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: float = 10,
+        bold: bool = False,
+        color: Color | None = None,
+        anchor: str = "left",
+        room: float | None = None,
+    ) -> float:
+        """Draw one line with its baseline at y, smaller (not under 9 px) to fit `room`. Returns its width."""
+        size = max(MIN_SIZE, size * self.s.zoom)
         if room is not None:
             while self.width_of(text, size, bold) > room and size > MIN_SIZE:
                 size = max(MIN_SIZE, size - 0.25)
@@ -164,8 +201,18 @@ class Sheet:
                 line = trial
         return [*lines, line] if line else lines
 
-    def paragraph(self, x: float, y: float, text: str, size: float, room: float, bottom: float, bold: bool = False,
-                  color: Color | None = None, leading: float = 1.22) -> float:
+    def paragraph(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: float,
+        room: float,
+        bottom: float,
+        bold: bool = False,
+        color: Color | None = None,
+        leading: float = 1.22,
+    ) -> float:
         """Draw wrapped text from baseline y; stops above `bottom`. Returns the next free baseline."""
         for line in self.wrap(text, size, room, bold):
             if y > bottom:
@@ -174,8 +221,17 @@ class Sheet:
             y += size * self.s.zoom * leading
         return y
 
-    def box(self, x: float, y: float, w: float, h: float, fill: Color | None = None, stroke: Color | None = None,
-            line: float = 0.8, radius: float = 0) -> None:
+    def box(
+        self,
+        x: float,
+        y: float,
+        w: float,
+        h: float,
+        fill: Color | None = None,
+        stroke: Color | None = None,
+        line: float = 0.8,
+        radius: float = 0,
+    ) -> None:
         if fill is not None:
             self.c.setFillColor(fill)
         if stroke is not None:
@@ -186,16 +242,31 @@ class Sheet:
         else:
             self.c.rect(x, -y - h, w, h, int(stroke is not None), int(fill is not None))
 
-    def line(self, x1: float, y1: float, x2: float, y2: float, color: Color | None = None, width: float = 0.8,
-             dash: tuple[int, int] | None = None) -> None:
+    def line(
+        self,
+        x1: float,
+        y1: float,
+        x2: float,
+        y2: float,
+        color: Color | None = None,
+        width: float = 0.8,
+        dash: tuple[int, int] | None = None,
+    ) -> None:
         self.c.setStrokeColor(color or HexColor("#555555"))
         self.c.setLineWidth(width)
         self.c.setDash(*(dash,) if dash else ())
         self.c.line(x1, -y1, x2, -y2)
         self.c.setDash()
 
-    def circle(self, x: float, y: float, r: float, fill: Color | None = None, stroke: Color | None = None,
-               line: float = 0.8) -> None:
+    def circle(
+        self,
+        x: float,
+        y: float,
+        r: float,
+        fill: Color | None = None,
+        stroke: Color | None = None,
+        line: float = 0.8,
+    ) -> None:
         if fill is not None:
             self.c.setFillColor(fill)
         if stroke is not None:
@@ -224,8 +295,13 @@ class Sheet:
             for i in range(3):
                 self.box(x + i * size / 3, y + size * (2 - i) / 3, size / 4, size * (i + 1) / 3, color)
         elif kind == 3:
-            self.polygon([(x + r * (1 + math.cos(a * math.pi / 3)), y + r * (1 + math.sin(a * math.pi / 3)))
-                          for a in range(6)], color)
+            self.polygon(
+                [
+                    (x + r * (1 + math.cos(a * math.pi / 3)), y + r * (1 + math.sin(a * math.pi / 3)))
+                    for a in range(6)
+                ],
+                color,
+            )
         elif kind == 4:
             self.box(x, y, size, size, color)
             self.polygon([(x, y), (x + size, y), (x, y + size)], second)
@@ -253,8 +329,9 @@ def write_pdf(document: Document, target: Path) -> None:
             single = Canvas(buffer, pagesize=(width * scale, height * scale), invariant=1)
             _draw(single, document, page, style, scale)
             single.save()
-            canvas.drawImage(scan(buffer.getvalue(), (width, height), page.page_id), 0, 0, width * scale,
-                             height * scale)
+            canvas.drawImage(
+                scan(buffer.getvalue(), (width, height), page.page_id), 0, 0, width * scale, height * scale
+            )
         else:
             _draw(canvas, document, page, style, scale)
         canvas.showPage()
@@ -337,13 +414,20 @@ def _furniture(sheet: Sheet, document: Document, page: Page) -> tuple[float, flo
         number = f"{page.number}"
         if s.footer == 0:
             sheet.text(right, h - 5, number, 9, False, HexColor("#444444"), "right")
-            sheet.text(left, h - 5, document.kind.name, 9, False, HexColor("#444444"),
-                       room=right - left - 20)
+            sheet.text(left, h - 5, document.kind.name, 9, False, HexColor("#444444"), room=right - left - 20)
             bottom = h - 17
         elif s.footer == 1:
             sheet.line(left, h - 15, right, h - 15, s.dark, 0.6)
-            sheet.text(w / 2, h - 5, f"{document.kind.name}  {number}", 9, False,
-                       HexColor("#444444"), "center", room=right - left)
+            sheet.text(
+                w / 2,
+                h - 5,
+                f"{document.kind.name}  {number}",
+                9,
+                False,
+                HexColor("#444444"),
+                "center",
+                room=right - left,
+            )
             bottom = h - 19
         else:
             sheet.text(w / 2, h - 5, number, 9, False, HexColor("#444444"), "center")
@@ -358,8 +442,16 @@ def _furniture(sheet: Sheet, document: Document, page: Page) -> tuple[float, flo
     lines = sheet.wrap(page.heading, s.heading_size, right - left, True)
     for text in lines[:2]:
         x = w / 2 if s.centered else left
-        sheet.text(x, top + s.heading_size * 0.86, text, s.heading_size, True, s.dark,
-                   "center" if s.centered else "left", room=right - left)
+        sheet.text(
+            x,
+            top + s.heading_size * 0.86,
+            text,
+            s.heading_size,
+            True,
+            s.dark,
+            "center" if s.centered else "left",
+            room=right - left,
+        )
         top += s.heading_size * 1.15
     below = []
     if not placed:
@@ -369,9 +461,19 @@ def _furniture(sheet: Sheet, document: Document, page: Page) -> tuple[float, flo
     if document.subject:
         below.insert(0, document.subject)
     if below:
-        for text in ([", ".join(below)] if sheet.width_of(", ".join(below), 10.5 * s.zoom) < right - left else below):
-            sheet.text(w / 2 if s.centered else left, top + 9, text, 10.5, False, HexColor("#333333"),
-                       "center" if s.centered else "left", room=right - left)
+        for text in (
+            [", ".join(below)] if sheet.width_of(", ".join(below), 10.5 * s.zoom) < right - left else below
+        ):
+            sheet.text(
+                w / 2 if s.centered else left,
+                top + 9,
+                text,
+                10.5,
+                False,
+                HexColor("#333333"),
+                "center" if s.centered else "left",
+                room=right - left,
+            )
             top += 12.5
     if s.rule and kind != 1:
         sheet.line(left, top + 2, right, top + 2, s.accent, 1)
@@ -407,7 +509,9 @@ def _title(sheet: Sheet, document: Document, page: Page, shared: random.Random) 
         sheet.text(left, y, document.subject, 13, False, ink, room=room)
         y += 16
     if h > 200:
-        sheet.text(left, h - 22, f"by {document.author}", 10.5, False, ink, room=room)
+        sheet.text(
+            left, h - 22, f"by {document.author}", 10.5, False, white if variant == 1 else ink, room=room
+        )
 
 
 def _bar(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h) -> None:
@@ -421,7 +525,13 @@ def _bar(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h) 
         for i, (label, value) in enumerate(rows):
             size = (h - 30) * values[i] / peak
             cx = x + step * (i + 0.5)
-            sheet.box(cx - step * 0.32, base - size, step * 0.64, size, s.accent if shared.random() < 0.8 else s.dark)
+            sheet.box(
+                cx - step * 0.32,
+                base - size,
+                step * 0.64,
+                size,
+                s.accent if shared.random() < 0.8 else s.dark,
+            )
             sheet.text(cx, base - size - 3, value, 10.5, True, None, "center", room=step)
             sheet.text(cx, base + 11, label, 10, False, None, "center", room=step)
         sheet.line(x, base, x + w, base)
@@ -447,8 +557,10 @@ def _line(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h)
         for i in range(4):
             gy = base - (h - 26) * i / 3
             sheet.line(left, gy, x + w, gy, HexColor("#cccccc"), 0.5)
-    points = [(left + step * (i + 0.5), base - 18 - (h - 54) * (v - low) / max(high - low, 1))
-              for i, v in enumerate(values)]
+    points = [
+        (left + step * (i + 0.5), base - 18 - (h - 54) * (v - low) / max(high - low, 1))
+        for i, v in enumerate(values)
+    ]
     for (x1, y1), (x2, y2) in zip(points, points[1:], strict=False):
         sheet.line(x1, y1, x2, y2, s.dark, 1.8)
     for i, ((label, value), (px, py)) in enumerate(zip(rows, points, strict=True)):
@@ -500,8 +612,16 @@ def _table(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h
     if look in (0, 1):
         sheet.box(x, y, w, step, s.dark)
     for i, title in enumerate(head):
-        sheet.text(edges[i], y + step * 0.72, title, 10, True, white if look in (0, 1) else s.dark,
-                   "left" if i == 0 else "right", room=w * (0.48 if i == 0 else 0.25))
+        sheet.text(
+            edges[i],
+            y + step * 0.72,
+            title,
+            10,
+            True,
+            white if look in (0, 1) else s.dark,
+            "left" if i == 0 else "right",
+            room=w * (0.48 if i == 0 else 0.25),
+        )
     for r, (label, value) in enumerate(rows, 1):
         top = y + r * step
         if look == 0 and r % 2 == 0:
@@ -522,7 +642,11 @@ def _table(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h
 def _form(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h) -> None:
     s = sheet.s
     month = document.period.month or (rng.randint(1, 12))
-    fields = [("Number", page.reference), ("Name", page.person), ("Date", f"{rng.randint(1, 28)} {MONTHS[month - 1]}")]
+    fields = [
+        ("Number", page.reference),
+        ("Name", page.person),
+        ("Date", f"{rng.randint(1, 28)} {MONTHS[month - 1]}"),
+    ]
     boxed = shared.random() < 0.5
     if shared.random() < 0.4:
         fields = [fields[1], fields[0], fields[2]]
@@ -557,8 +681,14 @@ def _form(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h)
             path = sheet.c.beginPath()
             path.moveTo(x + w * 0.55, -(y + step - 3))
             for i in range(4):
-                path.curveTo(x + w * (0.57 + i * 0.09), -(y + rng.uniform(0, step)), x + w * (0.6 + i * 0.09),
-                             -(y + rng.uniform(0, step)), x + w * (0.64 + i * 0.09), -(y + step - 4))
+                path.curveTo(
+                    x + w * (0.57 + i * 0.09),
+                    -(y + rng.uniform(0, step)),
+                    x + w * (0.6 + i * 0.09),
+                    -(y + rng.uniform(0, step)),
+                    x + w * (0.64 + i * 0.09),
+                    -(y + step - 4),
+                )
             sheet.c.setStrokeColor(HexColor("#1d2f8a"))
             sheet.c.setLineWidth(1)
             sheet.c.drawPath(path, stroke=1, fill=0)
@@ -572,20 +702,48 @@ def _form(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h)
                     sheet.line(bx + 7, y + step - 8, bx + 1, y + step - 2, s.dark, 1.4)
 
 
-FRAMES = ["{a} came to {v}.", "{a} is now at {v}.", "We set {a} at {v}.", "For {a} the figure is {v}.",
-          "{a} ended near {v}.", "{a} needs {v}."]
-NOTES = ["Check {a} every {n} days.", "Stop {a} after {n} minutes.", "Keep {a} {n} cm away.", "{a}: see step {n}.",
-         "Ask {p} about {a}.", "{a} goes to {t} first.", "Close {a} before step {n}.", "Use {n} clips for {a}."]
-FILL = ["Ask {p} for details.", "The next check is in {m}.", "{t} follows in {m}.", "Figures are final.",
-        "{p} wrote this part.", "See also page {n}.", "The team in {t} agrees.", "More is planned for {m}.",
-        "Please keep this page."]
+FRAMES = [
+    "{a} came to {v}.",
+    "{a} is now at {v}.",
+    "We set {a} at {v}.",
+    "For {a} the figure is {v}.",
+    "{a} ended near {v}.",
+    "{a} needs {v}.",
+]
+NOTES = [
+    "Check {a} every {n} days.",
+    "Stop {a} after {n} minutes.",
+    "Keep {a} {n} cm away.",
+    "{a}: see step {n}.",
+    "Ask {p} about {a}.",
+    "{a} goes to {t} first.",
+    "Close {a} before step {n}.",
+    "Use {n} clips for {a}.",
+]
+FILL = [
+    "Ask {p} for details.",
+    "The next check is in {m}.",
+    "{t} follows in {m}.",
+    "Figures are final.",
+    "{p} wrote this part.",
+    "See also page {n}.",
+    "The team in {t} agrees.",
+    "More is planned for {m}.",
+    "Please keep this page.",
+]
 
 
 def _sentence(frame: str, rng: random.Random, document: Document, label: str = "", value: str = "") -> str:
     first = document.author.split()[1] if rng.random() < 0.5 else document.organization.second
     sites = document.organization.sites
-    text = frame.format(a=label.lower() if not frame.startswith("{a}") and label else label, v=value,
-                        n=rng.randint(2, 12), p=first, t=rng.choice(sites), m=rng.choice(MONTHS))
+    text = frame.format(
+        a=label.lower() if not frame.startswith("{a}") and label else label,
+        v=value,
+        n=rng.randint(2, 12),
+        p=first,
+        t=rng.choice(sites),
+        m=rng.choice(MONTHS),
+    )
     return text[0].upper() + text[1:]
 
 
@@ -654,7 +812,9 @@ def _diagram(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w,
     dx, dy, dw, dh = (x, y, w * 0.52, h) if wide else (x + w * 0.08, y, w * 0.84, h - legend - 8)
     metal = HexColor("#dfe3e8")
     spots = []
-    sheet.box(dx + dw * 0.2, dy + dh * 0.3, dw * 0.55, dh * 0.5, metal, s.dark, 1.4, shared.choice([0, 6, 10]))
+    sheet.box(
+        dx + dw * 0.2, dy + dh * 0.3, dw * 0.55, dh * 0.5, metal, s.dark, 1.4, shared.choice([0, 6, 10])
+    )
     spots.append((dx + dw * 0.47, dy + dh * 0.55))
     for _ in range(len(rows) - 1):
         kind = shared.randrange(4)
@@ -728,14 +888,16 @@ def _letter(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, 
     y += size + (14 if tight else 20)
     sheet.text(x, y, f"Dear {page.person},", 10.5, room=w)
     y += 14 if tight else 17
-    body = [f"This is about the {page.topic.title.lower()}.",
-            f"We meet on {rng.randint(1, 28)} {rng.choice(MONTHS)} in {rng.choice(document.organization.sites)}.",
-            f"{rng.choice(document.organization.sites)} gets {rng.randint(20, 990)} EUR.",
-            f"Please answer within {rng.randint(3, 40)} days.",
-            f"The papers lie in room {rng.randint(10, 490)}.",
-            f"Call us on {rng.randint(200, 999)} {rng.randint(10, 99)}.",
-            f"{rng.randint(10, 99)} percent agree so far.",
-            f"The work starts in {rng.choice(MONTHS)}."]
+    body = [
+        f"This is about the {page.topic.title.lower()}.",
+        f"We meet on {rng.randint(1, 28)} {rng.choice(MONTHS)} in {rng.choice(document.organization.sites)}.",
+        f"{rng.choice(document.organization.sites)} gets {rng.randint(20, 990)} EUR.",
+        f"Please answer within {rng.randint(3, 40)} days.",
+        f"The papers lie in room {rng.randint(10, 490)}.",
+        f"Call us on {rng.randint(200, 999)} {rng.randint(10, 99)}.",
+        f"{rng.randint(10, 99)} percent agree so far.",
+        f"The work starts in {rng.choice(MONTHS)}.",
+    ]
     body[1:] = rng.sample(body[1:], len(body) - 1)
     for text in body[: 3 if tight else 6]:
         if y + 12 * (len(sheet.wrap(text, 10.2, w)) - 1) > bottom - 24:
@@ -763,7 +925,17 @@ def _number(text: str) -> float:
     return float(text.replace(",", ""))
 
 
-DRAW = {"bar": _bar, "line": _line, "pie": _pie, "table": _table, "form": _form, "bullets": _bullets,
-        "columns": _columns, "diagram": _diagram, "timeline": _timeline, "letter": _letter, "figures": _figures}
+DRAW = {
+    "bar": _bar,
+    "line": _line,
+    "pie": _pie,
+    "table": _table,
+    "form": _form,
+    "bullets": _bullets,
+    "columns": _columns,
+    "diagram": _diagram,
+    "timeline": _timeline,
+    "letter": _letter,
+    "figures": _figures,
+}
 LAYOUTS = ("title", *DRAW)
-__all__ = ["DRAW", "EVENTS", "LAYOUTS", "SITES", "Document", "Page", "Style", "write_pdf"]

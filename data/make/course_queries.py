@@ -1,4 +1,4 @@
-"""Queries for the course's documents, made from the facts on the pages and checked against every page of a split."""
+"""Queries for the documents, made from the facts on the pages and checked against every page of a split."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from course_domain import COVER, KINDS, SEED, Period
+from course_domain import COVER, SEED, Period
 from course_pages import Document, Page
 
 STYLES = ("question", "keywords", "paraphrase", "lookup")
@@ -16,40 +16,74 @@ VALUE_LAYOUTS = ("bar", "line", "pie", "table", "form", "figures", "diagram")
 
 # {who}: organization (or what else identifies the page), {topic}, {period}, {kind}
 QUESTION = [
-    "What does {who} say about {topic} in {period}?", "Where can I find {topic} of {who} for {period}?",
-    "Which page of {who} covers {topic} in {period}?", "How did {topic} look at {who} in {period}?",
-    "Show me {topic} at {who} for {period}.", "Is there a page on {topic} from {who} for {period}?",
-    "What did {who} publish on {topic} for {period}?", "What does the {kind} of {who} for {period} say on {topic}?",
-    "Can you find {topic} in the {period} {kind} by {who}?", "I need to see {topic} of {who}, {period}.",
-    "Where does {who} show its {topic} of {period}?", "Which page has {who}'s {topic} for {period}?",
-    "Do we have {topic} from {who} in {period}?", "What is known on {topic} at {who} in {period}?",
-    "In {period}, what did {who} state about {topic}?", "Please open {topic} by {who} from {period}.",
+    "What does {who} say about {topic} in {period}?",
+    "Where can I find {topic} of {who} for {period}?",
+    "Which page of {who} covers {topic} in {period}?",
+    "How did {topic} look at {who} in {period}?",
+    "Show me {topic} at {who} for {period}.",
+    "Is there a page on {topic} from {who} for {period}?",
+    "What did {who} publish on {topic} for {period}?",
+    "What does the {kind} of {who} for {period} say on {topic}?",
+    "Can you find {topic} in the {period} {kind} by {who}?",
+    "I need to see {topic} of {who}, {period}.",
+    "Where does {who} show its {topic} of {period}?",
+    "Which page has {who}'s {topic} for {period}?",
+    "Do we have {topic} from {who} in {period}?",
+    "What is known on {topic} at {who} in {period}?",
+    "In {period}, what did {who} state about {topic}?",
+    "Please open {topic} by {who} from {period}.",
 ]
 KEYWORDS = [
-    "{who} {topic} {period}", "{who} {period} {topic}", "{topic} {who} {period}", "{period} {who} {topic}",
-    "{topic} {period} {who}", "{who} {kind} {topic} {period}", "{who} {kind} {period} {topic}",
-    "{topic}, {who}, {period}", "{who}: {topic} {period}", "{period} {topic} {who}", "page {topic} {who} {period}",
+    "{who} {topic} {period}",
+    "{who} {period} {topic}",
+    "{topic} {who} {period}",
+    "{period} {who} {topic}",
+    "{topic} {period} {who}",
+    "{who} {kind} {topic} {period}",
+    "{who} {kind} {period} {topic}",
+    "{topic}, {who}, {period}",
+    "{who}: {topic} {period}",
+    "{period} {topic} {who}",
+    "page {topic} {who} {period}",
 ]
 PARAPHRASE = [
-    "{who} {topic} {period}", "{topic} at {who} {period}", "{period} {topic} for {who}", "need {who} {topic} for {period}",
-    "how was {topic} at {who} in {period}", "get me the {topic} of {who}, {period}", "{who}, {topic}, {period}",
-    "what about {topic} with {who} in {period}?", "looking for {topic} {who} {period}",
-    "{who} {kind} {period}: {topic}", "the {topic} in the {kind} of {who}, {period}", "any {topic} from {who} in {period}?",
-    "send over {topic} {who} {period}", "{who} numbers or text on {topic}, {period}",
+    "{who} {topic} {period}",
+    "{topic} at {who} {period}",
+    "{period} {topic} for {who}",
+    "need {who} {topic} for {period}",
+    "how was {topic} at {who} in {period}",
+    "get me the {topic} of {who}, {period}",
+    "{who}, {topic}, {period}",
+    "what about {topic} with {who} in {period}?",
+    "looking for {topic} {who} {period}",
+    "{who} {kind} {period}: {topic}",
+    "the {topic} in the {kind} of {who}, {period}",
+    "any {topic} from {who} in {period}?",
+    "send over {topic} {who} {period}",
+    "{who} numbers or text on {topic}, {period}",
 ]
 LOOKUP = [
-    "What is the figure for {row} in {topic} of {who}, {period}?", "{who} {topic} {period}: how much for {row}?",
-    "How much was {row} under {topic} at {who} in {period}?", "{row} {topic} {who} {period}",
-    "Which number stands beside {row} in {topic} of {who} for {period}?", "{who} {period} {topic} value for {row}",
-    "In {period}, what did {who} give for {row} in {topic}?", "Look up {row} in the {topic} of {who} for {period}.",
+    "What is the figure for {row} in {topic} of {who}, {period}?",
+    "{who} {topic} {period}: how much for {row}?",
+    "How much was {row} under {topic} at {who} in {period}?",
+    "{row} {topic} {who} {period}",
+    "Which number stands beside {row} in {topic} of {who} for {period}?",
+    "{who} {period} {topic} value for {row}",
+    "In {period}, what did {who} give for {row} in {topic}?",
+    "Look up {row} in the {topic} of {who} for {period}.",
 ]
 LOOKUP_VALUE = [
-    "Where does {who} show {value} for {row} in {topic}?", "{who} {topic} {row} {value}",
-    "Which page of {who} on {topic} gives {row} as {value}?", "Find {row} {value} in {topic} of {who}.",
+    "Where does {who} show {value} for {row} in {topic}?",
+    "{who} {topic} {row} {value}",
+    "Which page of {who} on {topic} gives {row} as {value}?",
+    "Find {row} {value} in {topic} of {who}.",
 ]
 LOOKUP_BARE = [
-    "{who} {row} {value}", "Which page of {who} states {value} for {row}?", "Where is {row} given as {value} by {who}?",
-    "{row} {value} {period} {who}", "What page has {value} for {row} at {who} in {period}?",
+    "{who} {row} {value}",
+    "Which page of {who} states {value} for {row}?",
+    "Where is {row} given as {value} by {who}?",
+    "{row} {value} {period} {who}",
+    "What page has {value} for {row} at {who} in {period}?",
 ]
 COVER_WORDS = ["cover of the {kind}", "cover page of the {kind}", "cover, {kind}"]
 
@@ -78,17 +112,24 @@ class Facts:
             return False
         if self.kind is not None and document.kind.name != self.kind:
             return False
-        if period is not None and (document.period.year != period.year
-                                   or period.quarter not in (None, document.period.quarter)
-                                   or period.month not in (None, document.period.month)):
+        if period is not None and (
+            document.period.year != period.year
+            or period.quarter not in (None, document.period.quarter)
+            or period.month not in (None, document.period.month)
+        ):
             return False
-        if self.person is not None and self.person not in (page.person, document.author, *(r for r, _ in page.rows)):
+        if self.person is not None and self.person not in (
+            page.person,
+            document.author,
+            *(r for r, _ in page.rows),
+        ):
             return False
         if self.reference is not None and page.reference != self.reference:
             return False
         if self.row is not None:
-            pairs = set(page.rows) | {(label, second) for (label, _), second in
-                                      zip(page.rows, page.second, strict=False)}
+            pairs = set(page.rows) | {
+                (label, second) for (label, _), second in zip(page.rows, page.second, strict=False)
+            }
             return any(label == self.row and self.value in (None, value) for label, value in pairs)
         return True
 
@@ -124,8 +165,11 @@ class QueryMaker:
 
     def answers(self, facts: Facts) -> list[str]:
         """Ids of all pages of the split that meet the facts."""
-        pages = self.by_organization[facts.organization] if facts.organization else (
-            self.by_topic[facts.topic] if facts.topic else self.pages)
+        pages = (
+            self.by_organization[facts.organization]
+            if facts.organization
+            else (self.by_topic[facts.topic] if facts.topic else self.pages)
+        )
         return [page.page_id for document, page in pages if facts.met_by(document, page)]
 
     def make(self, count: int) -> list[Query]:
@@ -139,13 +183,18 @@ class QueryMaker:
             while made < number:
                 tries += 1
                 if tries > 100 * number:
-                    raise RuntimeError(f"Cannot make {number} {style} queries for {self.split}: use more documents.")
+                    raise RuntimeError(
+                        f"Cannot make {number} {style} queries for {self.split}: use more documents."
+                    )
                 if style == "paraphrase":
                     document, page = self._rarest_topic()
                 else:
                     if not stock:
-                        stock = [pair for pair in self.pages if style != "lookup" or (
-                            pair[1].layout in VALUE_LAYOUTS and pair[1].rows)]
+                        stock = [
+                            pair
+                            for pair in self.pages
+                            if style != "lookup" or (pair[1].layout in VALUE_LAYOUTS and pair[1].rows)
+                        ]
                         self.rng.shuffle(stock)
                     document, page = stock.pop()
                     if page.layout == "title" and self.rng.random() < 0.6:
@@ -165,8 +214,13 @@ class QueryMaker:
 
     def _period(self, period: Period) -> str:
         if period.quarter:
-            return self.rng.choice([period.text.lower(), f"{period.text.lower()[:-5]} of {period.year}",
-                                    f"Q{period.quarter} {period.year}"])
+            return self.rng.choice(
+                [
+                    period.text.lower(),
+                    f"{period.text.lower()[:-5]} of {period.year}",
+                    f"Q{period.quarter} {period.year}",
+                ]
+            )
         return period.text
 
     def _query(self, style: str, document: Document, page: Page) -> Query | None:
@@ -195,10 +249,11 @@ class QueryMaker:
             period_jargon = rng.random() < 0.75
         elif rng.random() < 0.4:
             pick = rng.random()
-            topic_jargon, period_jargon, kind_jargon = pick < 0.7, 0.7 <= pick < 0.9, pick >= 0.9
+            topic_jargon, period_jargon, kind_jargon = pick < 0.7, 0.7 <= pick < 0.86, pick >= 0.86
 
-        template = rng.choice({"question": QUESTION, "keywords": KEYWORDS, "paraphrase": PARAPHRASE,
-                               "lookup": LOOKUP}[style])
+        template = rng.choice(
+            {"question": QUESTION, "keywords": KEYWORDS, "paraphrase": PARAPHRASE, "lookup": LOOKUP}[style]
+        )
         row = value = ""
         if style == "lookup":
             row, value = rng.choice(page.rows)
@@ -209,12 +264,17 @@ class QueryMaker:
             elif pick < 0.55:
                 template, facts.value = rng.choice(LOOKUP_BARE), value
         if kind_jargon and style != "paraphrase":
-            template = rng.choice([t for t in QUESTION + KEYWORDS if "{kind}" in t]) if style in (
-                "question", "keywords") else template
+            template = (
+                rng.choice([t for t in QUESTION + KEYWORDS if "{kind}" in t])
+                if style in ("question", "keywords")
+                else template
+            )
         if page.topic is COVER:
             if style == "lookup":
                 return None
-            noun = rng.choice(page.topic.jargon) + " of the {kind}" if topic_jargon else rng.choice(COVER_WORDS)
+            noun = (
+                rng.choice(page.topic.jargon) + " of the {kind}" if topic_jargon else rng.choice(COVER_WORDS)
+            )
             if topic_jargon:
                 jargon.append(noun.removesuffix(" of the {kind}"))
             template = template.replace(" {kind}", "").replace("{kind} ", "").replace("{topic}", noun)
@@ -243,8 +303,11 @@ class QueryMaker:
             shorter = Facts(**{**facts.__dict__, "period": None})
             if len(self.answers(shorter)) == 1 and "{period}" in template:
                 facts = shorter
-                template = re.sub(r"(,? (in|for|of|from) |,? ){period}|{period} ", "", template.replace(
-                    "In {period}, w", "W"))
+                template = re.sub(
+                    r"(,? (in|for|of|from) |,? ){period}|{period} ",
+                    "",
+                    template.replace("In {period}, w", "W"),
+                )
                 jargon = [j for j in jargon if j != document.period.jargon]
         text = template.format(who=who, topic=topic, period=period, kind=kind, row=row, value=value)
         if style == "keywords" and rng.random() < 0.75 and not jargon:
@@ -267,25 +330,32 @@ class QueryMaker:
         return query
 
     def _negatives(self, query: Query) -> list[str]:
-        """Four pages that do not answer: other period, other organization, same layout, then same document."""
+        """Four pages that do not answer: other period, other organization, same layout, same document."""
         rng, document, page = self.rng, query.document, query.page
         mine, alike = self.by_organization[document.organization.first], self.by_topic[page.topic.title]
         groups = [  # made one after the other, and only as long as pages are missing
             lambda: [p for d, p in mine if p.topic is page.topic and d.period != document.period],
-            lambda: [p for d, p in alike if d.organization is not document.organization
-                     and d.period.year == document.period.year]
-            or [p for d, p in alike if d.organization is not document.organization],
+            lambda: (
+                [
+                    p
+                    for d, p in alike
+                    if d.organization is not document.organization and d.period.year == document.period.year
+                ]
+                or [p for d, p in alike if d.organization is not document.organization]
+            ),
             lambda: [p for d, p in mine if p.layout == page.layout and p.topic is not page.topic],
             lambda: [p for d, p in mine if d is document and p.topic is not page.topic],
+            lambda: [p for _, p in mine],
+            lambda: [p for _, p in mine],
             lambda: [p for _, p in self.by_layout[page.layout]],
-            lambda: [p for d, p in mine],
-            lambda: [p for d, p in mine],
             lambda: [p for _, p in self.pages],
         ]
         chosen: list[str] = []
         for group in groups:
             if len(chosen) < 4:
-                left = [p.page_id for p in group() if p.page_id not in query.answers and p.page_id not in chosen]
+                left = [
+                    p.page_id for p in group() if p.page_id not in query.answers and p.page_id not in chosen
+                ]
                 chosen += [rng.choice(left)] if left else []
         return chosen
 
@@ -302,16 +372,5 @@ def _typo(text: str, rng: random.Random, who: str) -> str:
         i = rng.choice(places)
         at = rng.randrange(1, len(words[i]) - 2)
         w = words[i]
-        words[i] = w[:at] + w[at + 1] + w[at] + w[at + 2:]
+        words[i] = w[:at] + w[at + 1] + w[at] + w[at + 2 :]
     return " ".join(words)
-
-
-def jargon_counts(queries: list[Query]) -> Counter[str]:
-    """How often each term of the dictionary occurs in the queries."""
-    counts: Counter[str] = Counter()
-    for query in queries:
-        counts.update(query.jargon)
-    return counts
-
-
-__all__ = ["KINDS", "Facts", "Query", "QueryMaker", "jargon_counts"]

@@ -13,7 +13,7 @@ QUALITY = 38
 
 
 def scan(pdf: bytes, size: tuple[int, int], name: str) -> ImageReader:
-    """Scan the only page of `pdf`, `size` (width, height) in page pixels. The same `name` gives the same scan."""
+    """Scan the only page of `pdf`; `size` is (width, height) in page pixels. One `name`, one scan."""
     import numpy as np
     import pypdfium2
     from PIL import Image, ImageFilter

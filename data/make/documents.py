@@ -1,7 +1,8 @@
 """Write the course's documents, queries and datasheet: `python data/make/documents.py`.
 
-Everything follows from one seed. PDFs, `queries.jsonl` and `documents.jsonl` are written into a temporary folder beside
-their place and moved there when all of them are ready, so that an interrupted run leaves the old data as it was.
+Everything follows from one seed. PDFs, `queries.jsonl` and `documents.jsonl` are written into a temporary
+folder beside their place and moved there when all of them are ready, so that an interrupted run leaves the
+old data as it was.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from course_domain import (  # noqa: E402
     ADJECTIVES,
     COVER,
-    EVENTS,
     FIRST_NAMES,
     KINDS,
     LAST_NAMES,
@@ -37,16 +37,28 @@ from course_domain import (  # noqa: E402
     make_word,
 )
 from course_pages import LAYOUTS, Document, Page, write_pdf  # noqa: E402
-from course_queries import STYLES, Query, QueryMaker, jargon_counts  # noqa: E402
+from course_queries import STYLES, Query, QueryMaker  # noqa: E402
 
 DATA = Path(__file__).resolve().parents[1]
 SPLITS = {  # split: (organizations, pages, queries); four documents an organization
-    "train": (90, 2700, 4500),
+    "train": (90, 2700, 4600),
     "dev": (20, 600, 150),
     "eval": (50, 1500, 300),
 }
-MOST_ROWS = {"bar": 5, "line": 6, "pie": 5, "table": 7, "form": 4, "bullets": 5, "columns": 4, "diagram": 5,
-             "timeline": 5, "figures": 4, "letter": 0, "title": 0}
+MOST_ROWS = {
+    "bar": 5,
+    "line": 6,
+    "pie": 5,
+    "table": 7,
+    "form": 4,
+    "bullets": 5,
+    "columns": 4,
+    "diagram": 5,
+    "timeline": 5,
+    "figures": 4,
+    "letter": 0,
+    "title": 0,
+}
 
 
 def plan() -> list[Document]:
@@ -59,7 +71,7 @@ def plan() -> list[Document]:
         rng = random.Random(f"{SEED}/plan/{split}")
         part: list[tuple[Document, list[tuple[Topic, int, str, list[str]]]]] = []
         deck: list = []
-        for organization in organizations[start: start + count]:
+        for organization in organizations[start : start + count]:
             people = _people(organization.slug)
             kinds: list = []
             pattern = rng.choice([(2, 2), (2, 2), (2, 2), (4,), (3, 1)])
@@ -76,12 +88,28 @@ def plan() -> list[Document]:
                 entries = _entries(kind, organization, people, shape, rng)
                 author = rng.choice(people)
                 for period in _periods(kind.span, size, rng):
-                    part.append((Document(f"{series}-{period.key}", organization, kind, period, split, series, shape,
-                                          subject, author), entries))
+                    part.append(
+                        (
+                            Document(
+                                f"{series}-{period.key}",
+                                organization,
+                                kind,
+                                period,
+                                split,
+                                series,
+                                shape,
+                                subject,
+                                author,
+                            ),
+                            entries,
+                        )
+                    )
         start += count
         lengths = _lengths([len(entries) + document.kind.cover for document, entries in part], pages, rng)
         for (document, entries), length in zip(part, lengths, strict=True):
-            _fill(document, entries[: length - document.kind.cover], people=_people(document.organization.slug))
+            _fill(
+                document, entries[: length - document.kind.cover], people=_people(document.organization.slug)
+            )
             documents.append(document)
         _mark_scans([document for document, _ in part], rng)
     return documents
@@ -92,20 +120,28 @@ def _subjects() -> dict:
     rng = random.Random(f"{SEED}/subjects")
     products, projects = set(), set()
     while len(products) < 120:
-        products.add(f"{make_word(rng, 2)} {rng.choice([10, 20, 40, 50, 70, 90])}{rng.choice(['', '0', 'X'])}")
+        products.add(
+            f"{make_word(rng, 2)} {rng.choice([10, 20, 40, 50, 70, 90])}{rng.choice(['', '0', 'X'])}"
+        )
     while len(projects) < 240:
         projects.add(f"Project {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}")
     names = sorted(projects)
     rng.shuffle(names)
     goods = sorted(products)
     rng.shuffle(goods)
-    return {"Product manual": iter(goods), "Project plan": iter(names[:120]), "Research summary": iter(names[120:])}
+    return {
+        "Product manual": iter(goods),
+        "Project plan": iter(names[:120]),
+        "Research summary": iter(names[120:]),
+    }
 
 
 def _people(slug: str) -> list[str]:
     rng = random.Random(f"{SEED}/people/{slug}")
-    return [f"{first} {last}" for first, last in zip(rng.sample(FIRST_NAMES, 6), rng.sample(LAST_NAMES, 6),
-                                                     strict=True)]
+    return [
+        f"{first} {last}"
+        for first, last in zip(rng.sample(FIRST_NAMES, 6), rng.sample(LAST_NAMES, 6), strict=True)
+    ]
 
 
 def _periods(span: str, count: int, rng: random.Random) -> list[Period]:
@@ -118,27 +154,35 @@ def _periods(span: str, count: int, rng: random.Random) -> list[Period]:
     result = []
     for i in range(count):
         years, at = divmod(first - 1 + i * ahead, size)
-        result.append(Period(year + years, quarter=at + 1) if span == "quarter" else Period(year + years, month=at + 1))
+        result.append(
+            Period(year + years, quarter=at + 1) if span == "quarter" else Period(year + years, month=at + 1)
+        )
     return result
 
 
 def _entries(kind, organization, people: list[str], shape: str, rng: random.Random) -> list:
-    """(topic, part, layout, row labels) of each page after the cover, in order, for all documents of a series."""
+    """(topic, part, layout, row labels) of each page after the cover, in order, for a whole series."""
     topics = list(kind.topics)
     rng.shuffle(topics)
     entries = []
     for topic in topics:
-        choices = [x for x in topic.layouts if not (x == "columns" and shape in ("slide", "tall"))
-                   and not (x == "letter" and shape == "slide")] or ["bullets"]
+        choices = [
+            x
+            for x in topic.layouts
+            if not (x == "columns" and shape in ("slide", "tall"))
+            and not (x == "letter" and shape == "slide")
+        ] or ["bullets"]
         layout = rng.choice(choices)
         labels = item_labels(topic, organization, Period(2000, *_span(kind.span)), people)
-        if topic.items not in ("months",) and topic.items[:5] not in ("Grade", "Under"):
+        if topic.items != "months" and topic.items[:5] not in ("Grade", "Under", "From ", "Code "):
             rng.shuffle(labels)
         most = MOST_ROWS[layout] - (layout == "table" and shape == "slide") * 2
         for part in range(1, topic.pages + 1):
-            mine = [f"{label} {mark}" for label in labels[:5] for mark in "AB"][part - 1:: 2] if (
-                topic.items == "products" and topic.pages > 1) else labels[(part - 1) * len(labels) // topic.pages:
-                                                                          part * len(labels) // topic.pages]
+            mine = (
+                [f"{label} {mark}" for label in labels[:5] for mark in "AB"][part - 1 :: 2]
+                if (topic.items == "products" and topic.pages > 1)
+                else labels[(part - 1) * len(labels) // topic.pages : part * len(labels) // topic.pages]
+            )
             entries.append((topic, part if topic.pages > 1 else 0, layout, mine[:most]))
     return entries[: 12 - kind.cover]
 
@@ -173,14 +217,23 @@ def _fill(document: Document, entries: list, people: list[str]) -> None:
             page.rows = list(zip(labels, _dates(document.period, len(labels), rng), strict=True))
         elif layout == "pie":
             page.unit = "%"
-            page.rows = [(label, str(n)) for label, n in zip(labels, _percents(len(labels), rng), strict=True)]
+            page.rows = [
+                (label, str(n)) for label, n in zip(labels, _percents(len(labels), rng), strict=True)
+            ]
         else:
-            values = rng.sample(range(topic.low, topic.high + 1), min(len(labels), topic.high - topic.low + 1))
+            values = rng.sample(
+                range(topic.low, topic.high + 1), min(len(labels), topic.high - topic.low + 1)
+            )
             page.rows = [(label, f"{v:,}") for label, v in zip(labels, values, strict=False)]
-            if layout == "table" and document.format != "tall" and random.Random(
-                    f"{document.series}{topic.title}").random() < 0.4:
+            if (
+                layout == "table"
+                and document.format != "tall"
+                and random.Random(f"{document.series}{topic.title}").random() < 0.4
+            ):
                 page.second = [f"{rng.randint(topic.low, topic.high):,}" for _ in page.rows]
-        page.person = rng.choice([p for p in people if p != document.author]) if layout in ("letter", "form") else ""
+        page.person = (
+            rng.choice([p for p in people if p != document.author]) if layout in ("letter", "form") else ""
+        )
         page.reference = f"{rng.choice('ABCDEFGH')}-{rng.randint(1000, 9999)}" if layout == "form" else ""
         document.pages.append(page)
 
@@ -195,8 +248,11 @@ def _percents(count: int, rng: random.Random) -> list[int]:
 
 
 def _dates(period: Period, count: int, rng: random.Random) -> list[str]:
-    months = range(3 * period.quarter - 2, 3 * period.quarter + 1) if period.quarter else (
-        [period.month] if period.month else range(1, 13))
+    months = (
+        range(3 * period.quarter - 2, 3 * period.quarter + 1)
+        if period.quarter
+        else ([period.month] if period.month else range(1, 13))
+    )
     days = sorted(rng.sample([(m, d) for m in months for d in range(1, 29)], count))
     return [f"{d} {MONTHS[m - 1][:3]}" for m, d in days]
 
@@ -220,30 +276,60 @@ def _mark_scans(documents: list[Document], rng: random.Random) -> None:
 
 def make_queries(documents: list[Document]) -> dict[str, list[Query]]:
     """The queries of every split."""
-    return {split: QueryMaker(split, [d for d in documents if d.split == split]).make(count)
-            for split, (_, _, count) in SPLITS.items()}
+    return {
+        split: QueryMaker(split, [d for d in documents if d.split == split]).make(count)
+        for split, (_, _, count) in SPLITS.items()
+    }
 
 
 def query_records(queries: dict[str, list[Query]]) -> list[dict]:
-    return [{"query_id": f"{split}-{i:04d}", "query": query.text, "style": query.style, "split": split,
-             "page_ids": [query.page.page_id, *(a for a in query.answers if a != query.page.page_id)],
-             "document_id": query.document.document_id, "negative_ids": query.negatives, "jargon": query.jargon}
-            for split, part in queries.items() for i, query in enumerate(part, 1)]
+    return [
+        {
+            "query_id": f"{split}-{i:04d}",
+            "query": query.text,
+            "style": query.style,
+            "split": split,
+            "page_ids": [query.page.page_id, *(a for a in query.answers if a != query.page.page_id)],
+            "document_id": query.document.document_id,
+            "negative_ids": query.negatives,
+            "jargon": query.jargon,
+        }
+        for split, part in queries.items()
+        for i, query in enumerate(part, 1)
+    ]
 
 
 def document_records(documents: list[Document]) -> list[dict]:
-    return [{"document_id": d.document_id, "file": d.file, "organization": d.organization.name,
-             "sector": d.organization.sector, "kind": d.kind.name, "topic": d.subject or d.organization.sector,
-             "period": d.period.text, "split": d.split,
-             "pages": [{"number": p.number, "kind": p.layout, "heading": p.heading, "scanned": p.scanned}
-                       for p in d.pages]} for d in documents]
+    return [
+        {
+            "document_id": d.document_id,
+            "file": d.file,
+            "organization": d.organization.name,
+            "sector": d.organization.sector,
+            "kind": d.kind.name,
+            "topic": d.subject or d.organization.sector,
+            "period": d.period.text,
+            "split": d.split,
+            "pages": [
+                {"number": p.number, "kind": p.layout, "heading": p.heading, "scanned": p.scanned}
+                for p in d.pages
+            ],
+        }
+        for d in documents
+    ]
 
 
 def datasheet_numbers(documents: list[dict], queries: list[dict], pdfs: Path) -> str:
     """The measured part of data/README.md, from the records and the files themselves."""
     splits = list(SPLITS)
     pages = defaultdict(Counter)
-    scans, docs, orgs, per_style, jargon = Counter(), Counter(), defaultdict(set), defaultdict(Counter), Counter()
+    scans, docs, orgs, per_style, jargon = (
+        Counter(),
+        Counter(),
+        defaultdict(set),
+        defaultdict(Counter),
+        Counter(),
+    )
     for d in documents:
         docs[d["split"]] += 1
         orgs[d["split"]].add(d["organization"])
@@ -260,21 +346,39 @@ def datasheet_numbers(documents: list[dict], queries: list[dict], pdfs: Path) ->
     size = sum(file.stat().st_size for file in pdfs.glob("*.pdf")) / 1e6
     several = sum(len(q["page_ids"]) > 1 for q in queries)
     head = ["| | " + " | ".join(splits) + " | all |", "| --- " * (len(splits) + 2) + "|"]
-    lines = [f"{len(documents):,} PDF files, {size:.1f} MB; {sum(len(d['pages']) for d in documents):,} pages, "
-             f"{min(len(d['pages']) for d in documents)} to {max(len(d['pages']) for d in documents)} a document; "
-             f"{len(SECTORS)} sectors, {len(KINDS)} kinds of document, {len(dictionary())} terms of jargon and three "
-             f"patterns for periods. {several} queries have two pages that answer them, all others exactly one.", "",
-             *head,
-             row("organizations", [len(orgs[s]) for s in splits]), row("documents", [docs[s] for s in splits]),
-             row("pages", [sum(pages[s].values()) for s in splits]), row("scanned pages", [scans[s] for s in splits]),
-             row("queries", [sum(per_style[s].values()) for s in splits]),
-             row("queries with jargon", [jargon[s] for s in splits]), "",
-             "Pages by kind:", "", *head,
-             *(row(kind, [pages[s][kind] for s in splits]) for kind in LAYOUTS), "",
-             "Queries by style:", "", *head, *(row(style, [per_style[s][style] for s in splits]) for style in STYLES),
-             "", "Documents by kind:", "", *head,
-             *(row(k.name, [sum(d["kind"] == k.name and d["split"] == s for d in documents) for s in splits])
-               for k in KINDS)]
+    lines = [
+        f"{len(documents):,} PDF files, {size:.1f} MB; {sum(len(d['pages']) for d in documents):,} pages, "
+        f"{min(len(d['pages']) for d in documents)} to {max(len(d['pages']) for d in documents)} a document; "
+        f"{len(SECTORS)} sectors, {len(KINDS)} kinds of document, {len(dictionary())} terms of jargon and "
+        f"three patterns for periods. {several} queries have two pages that answer them, all others "
+        "exactly one.",
+        "",
+        *head,
+        row("organizations", [len(orgs[s]) for s in splits]),
+        row("documents", [docs[s] for s in splits]),
+        row("pages", [sum(pages[s].values()) for s in splits]),
+        row("scanned pages", [scans[s] for s in splits]),
+        row("queries", [sum(per_style[s].values()) for s in splits]),
+        row("queries with jargon", [jargon[s] for s in splits]),
+        "",
+        "Pages by kind:",
+        "",
+        *head,
+        *(row(kind, [pages[s][kind] for s in splits]) for kind in LAYOUTS),
+        "",
+        "Queries by style:",
+        "",
+        *head,
+        *(row(style, [per_style[s][style] for s in splits]) for style in STYLES),
+        "",
+        "Documents by kind:",
+        "",
+        *head,
+        *(
+            row(k.name, [sum(d["kind"] == k.name and d["split"] == s for d in documents) for s in splits])
+            for k in KINDS
+        ),
+    ]
     return "\n".join(lines)
 
 
@@ -282,9 +386,16 @@ def jargon_table() -> str:
     plain: dict[str, list[str]] = defaultdict(list)
     for term, words in dictionary().items():
         plain[words].append(term)
-    return "\n".join(["| on the page | in a query |", "| --- | --- |",
-                      *(f"| {words} | {', '.join(terms)} |" for words, terms in plain.items()),
-                      "| 2021 | FY21 |", "| Third quarter 2021 | 3Q21 |", "| March 2021 | P03/21 |"])
+    return "\n".join(
+        [
+            "| on the page | in a query |",
+            "| --- | --- |",
+            *(f"| {words} | {', '.join(terms)} |" for words, terms in plain.items()),
+            "| 2021 | FY21 |",
+            "| Third quarter 2021 | 3Q21 |",
+            "| March 2021 | P03/21 |",
+        ]
+    )
 
 
 def update_between(text: str, name: str, content: str) -> str:
@@ -292,11 +403,13 @@ def update_between(text: str, name: str, content: str) -> str:
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     if start not in text or end not in text:
         raise ValueError(f"data/README.md has no markers {start} and {end}: put them back and run again.")
-    return text[: text.index(start) + len(start)] + "\n" + content + "\n" + text[text.index(end):]
+    return text[: text.index(start) + len(start)] + "\n" + content + "\n" + text[text.index(end) :]
 
 
 def write_lines(path: Path, records: list[dict]) -> None:
-    path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8", newline="\n")
+    path.write_text(
+        "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8", newline="\n"
+    )
 
 
 def write_all(out: Path, count: int | None = None) -> None:
@@ -321,10 +434,14 @@ def write_all(out: Path, count: int | None = None) -> None:
         write_lines(work / "documents.jsonl", document_records(documents))
         readme = out / "README.md"
         if readme.is_file() and count is None:
-            text = update_between(readme.read_text(encoding="utf-8"), "numbers",
-                                  datasheet_numbers(document_records(documents), queries, work / "pdfs"))
-            (work / "README.md").write_text(update_between(text, "jargon", jargon_table()), encoding="utf-8",
-                                            newline="\n")
+            text = update_between(
+                readme.read_text(encoding="utf-8"),
+                "numbers",
+                datasheet_numbers(document_records(documents), queries, work / "pdfs"),
+            )
+            (work / "README.md").write_text(
+                update_between(text, "jargon", jargon_table()), encoding="utf-8", newline="\n"
+            )
         if (out / "pdfs").exists():
             os.replace(out / "pdfs", work / "old-pdfs")
         for name in ("pdfs", "queries.jsonl", "documents.jsonl", "README.md"):
@@ -332,28 +449,29 @@ def write_all(out: Path, count: int | None = None) -> None:
                 os.replace(work / name, out / name)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    terms = jargon_counts_of(queries, "train")
+    terms = jargon_counts(queries, "train")
     rare = {term: terms[term] for term in dictionary() if terms[term] < 15}
-    print(f"{len(documents)} documents, {sum(len(d.pages) for d in documents)} pages, {len(queries)} queries in {out}")
+    print(
+        f"{len(documents)} documents, {sum(len(d.pages) for d in documents)} pages, "
+        f"{len(queries)} queries in {out}"
+    )
     if rare and count is None:
         print(f"terms in fewer than 15 train queries: {rare}")
 
 
-def jargon_counts_of(records: list[dict], split: str) -> Counter:
+def jargon_counts(records: list[dict], split: str) -> Counter:
     return Counter(term for r in records if r["split"] == split for term in r["jargon"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=DATA, help="folder to write into (default: data/)")
-    parser.add_argument("--documents", type=int, default=None, metavar="N", help="write only the first N documents")
+    parser.add_argument("--documents", type=int, metavar="N", help="write only the first N documents")
     args = parser.parse_args()
     if args.documents is not None and args.documents < 1:
         parser.error("--documents must be at least 1")
     write_all(args.out, args.documents)
 
-
-__all__ = ["EVENTS", "jargon_counts", "plan", "make_queries", "write_all"]
 
 if __name__ == "__main__":
     main()
