@@ -603,7 +603,7 @@ def _pie(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h) 
 def _table(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h) -> None:
     s, rows = sheet.s, page.rows
     third = bool(page.second)
-    step = min(h / (len(rows) + 1), 19)
+    step = min(h / (len(rows) + 1), 23 if h > 190 else 19)
     head = ["Item" if page.topic.items != "people" else "Name", page.unit or "Value"]
     if third:
         head.append(shared.choice(["Plan", "Before", "Limit"]))
@@ -637,10 +637,11 @@ def _table(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h
     if look == 3:
         for edge in (y, y + step, y + step * (len(rows) + 1)):
             sheet.line(x, edge, x + w, edge, s.dark, 1.2)
+    _notes(sheet, document, rng, x, y + step * (len(rows) + 1), w, y + h)
 
 
 def _form(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h) -> None:
-    s = sheet.s
+    s, bottom = sheet.s, y + h
     month = document.period.month or (rng.randint(1, 12))
     fields = [
         ("Number", page.reference),
@@ -653,7 +654,7 @@ def _form(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h)
     columns = 2 if w > 260 else 1
     total = columns == 1 or h > 120
     lines = len(page.rows) + 1
-    step = min((h - 4) / (math.ceil(3 / columns) + lines + total), 18)
+    step = min((h - 4) / (math.ceil(3 / columns) + lines + total), 21 if h > 190 else 18)
     for i, (label, value) in enumerate(fields):
         fx = x + (i % columns) * w / columns
         fy = y + (i // columns) * step
@@ -700,6 +701,7 @@ def _form(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h)
                 if i == rng.randrange(3):
                     sheet.line(bx + 1, y + step - 8, bx + 7, y + step - 2, s.dark, 1.4)
                     sheet.line(bx + 7, y + step - 8, bx + 1, y + step - 2, s.dark, 1.4)
+    _notes(sheet, document, rng, x, y + step * 1.5, w, bottom)
 
 
 FRAMES = [
@@ -734,13 +736,12 @@ FILL = [
 
 
 def _sentence(frame: str, rng: random.Random, document: Document, label: str = "", value: str = "") -> str:
-    first = document.author.split()[1] if rng.random() < 0.5 else document.organization.second
     sites = document.organization.sites
     text = frame.format(
         a=label.lower() if not frame.startswith("{a}") and label else label,
         v=value,
         n=rng.randint(2, 12),
-        p=first,
+        p=document.author.split()[1],
         t=rng.choice(sites),
         m=rng.choice(MONTHS),
     )
@@ -759,6 +760,17 @@ def _sentences(page: Page, document: Document, rng: random.Random) -> list[str]:
             shown = f"{value} {page.unit}".strip()
             result.append(_sentence(rng.choice(frames), rng, document, label, shown))
     return result
+
+
+def _notes(
+    sheet: Sheet, document: Document, rng: random.Random, x: float, y: float, w: float, bottom: float
+) -> None:
+    """One to three short sentences in the space that a table or form leaves, if there is enough."""
+    y += 18
+    for _ in range(rng.randint(1, 3)):
+        if y + 12 > bottom:
+            return
+        y = sheet.paragraph(x, y, _sentence(rng.choice(FILL), rng, document), 10.2, w, bottom - 2) + 3
 
 
 def _bullets(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w, h) -> None:
@@ -859,7 +871,7 @@ def _timeline(sheet: Sheet, document: Document, page: Page, rng, shared, x, y, w
             sheet.text(cx, base, label, 10.5, True, s.dark, "center", room=step * 1.7)
             sheet.text(cx, base + 12, when, 10, False, None, "center", room=step * 1.5)
         return
-    step = min(h / len(rows), 36)
+    step = min(h / len(rows), 46)
     sheet.line(x + 8, y + 4, x + 8, y + step * len(rows) - 4, s.dark, 2)
     for i, (label, when) in enumerate((a, f"{b} {page.unit}".strip()) for a, b in rows):
         cy = y + step * (i + 0.5)

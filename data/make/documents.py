@@ -173,6 +173,8 @@ def _entries(kind, organization, people: list[str], shape: str, rng: random.Rand
             and not (x == "letter" and shape == "slide")
         ] or ["bullets"]
         layout = rng.choice(choices)
+        if layout == "line" and topic.items == "products" and shape not in ("landscape", "slide"):
+            layout = "bar"  # the names of products are too long for a narrow axis
         labels = item_labels(topic, organization, Period(2000, *_span(kind.span)), people)
         if topic.items != "months" and topic.items[:5] not in ("Grade", "Under", "From ", "Code "):
             rng.shuffle(labels)
