@@ -1,0 +1,1037 @@
+"""Builds and pretrains the small Qwen3-VL checkpoints that the course ships.
+
+    python data/make/small_checkpoint.py gather                     # words and fonts, once
+    python data/make/small_checkpoint.py train --minutes 90 --processes 2    # resumes from
+    runs/pretraining/state.pt
+    python data/make/small_checkpoint.py train --device cuda --minutes 20 --batch 512 --workers 16
+    python data/make/small_checkpoint.py export                     # data/checkpoints/small-vlm, small-
+    embedding
+
+Training has three stages. ``see``: every patch and every visual token predicts what is written in it
+(dense supervision; the vision tower alone). ``match``: queries against page texts, text only. ``read``:
+queries against page pictures (contrastive) while the model reads the heading aloud and the dense supervision
+goes on. A language loss alone does not leave its plateau from random weights: the text side learns to ignore
+the picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import json
+import math
+import os
+import random
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+import pretraining_pages as pages  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK = ROOT / "runs" / "pretraining"
+ASSETS = WORK / "assets"
+OUT = ROOT / "data" / "checkpoints"
+INSTRUCTION = "Represent the user's input."  # the Qwen3-VL-Embedding family's default instruction
+READ_ALOUD = "Read the heading aloud."
+VOCABULARY = 1024
+MAX_PIXELS = 224 * 320
+MEAN, STD = 0.85, 0.3  # white paper near zero: a patch's figure is its ink
+SPECIAL = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+]
+ROLES = ["system", "user", "assistant", "query", "document", "yes", "no"]
+
+# As the Qwen3-VL family writes a conversation; the roles query and document serve rerankers.
+CHAT_TEMPLATE = """{%- for message in messages -%}
+<|im_start|>{{ message['role'] }}
+{% if message['content'] is string -%}
+{{ message['content'] }}
+{%- else -%}
+{%- for part in message['content'] -%}
+{%- if part['type'] == 'image' -%}<|vision_start|><|image_pad|><|vision_end|>
+{%- elif part['type'] == 'video' -%}<|vision_start|><|video_pad|><|vision_end|>
+{%- else -%}{{ part['text'] }}{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt -%}<|im_start|>assistant
+{% endif -%}"""
+
+#: Stems that have no place on a page for readers to look at.
+RUDE = codecs.decode(
+    "shpx fuvg ovgpu cvff phag qvpx pbpx cbea frk fyhg juber anmv avtt snt encr nff ahqr gvgf obbo "
+    "cravf intvan onfgneq",
+    "rot13",
+).split()
+
+DEB = "/usr/share/fonts"
+#: family -> (regular file, bold file or None, Debian package). Files of matplotlib are found through the
+#: package.
+FONTS = {
+    "liberation-sans": (
+        f"{DEB}/truetype/liberation/LiberationSans-Regular.ttf",
+        f"{DEB}/truetype/liberation/LiberationSans-Bold.ttf",
+        "fonts-liberation",
+    ),
+    "liberation-serif": (
+        f"{DEB}/truetype/liberation/LiberationSerif-Regular.ttf",
+        f"{DEB}/truetype/liberation/LiberationSerif-Bold.ttf",
+        "fonts-liberation",
+    ),
+    "liberation-mono": (
+        f"{DEB}/truetype/liberation/LiberationMono-Regular.ttf",
+        f"{DEB}/truetype/liberation/LiberationMono-Bold.ttf",
+        "fonts-liberation",
+    ),
+    "liberation-narrow": (
+        f"{DEB}/truetype/liberation/LiberationSansNarrow-Regular.ttf",
+        f"{DEB}/truetype/liberation/LiberationSansNarrow-Bold.ttf",
+        "fonts-liberation",
+    ),
+    "liberation-sans-italic": (
+        f"{DEB}/truetype/liberation/LiberationSans-Italic.ttf",
+        f"{DEB}/truetype/liberation/LiberationSans-BoldItalic.ttf",
+        "fonts-liberation",
+    ),
+    "liberation-serif-italic": (
+        f"{DEB}/truetype/liberation/LiberationSerif-Italic.ttf",
+        f"{DEB}/truetype/liberation/LiberationSerif-BoldItalic.ttf",
+        "fonts-liberation",
+    ),
+    "nimbus-sans": (
+        f"{DEB}/opentype/urw-base35/NimbusSans-Regular.otf",
+        f"{DEB}/opentype/urw-base35/NimbusSans-Bold.otf",
+        "fonts-urw-base35",
+    ),
+    "nimbus-roman": (
+        f"{DEB}/opentype/urw-base35/NimbusRoman-Regular.otf",
+        f"{DEB}/opentype/urw-base35/NimbusRoman-Bold.otf",
+        "fonts-urw-base35",
+    ),
+    "nimbus-mono": (
+        f"{DEB}/opentype/urw-base35/NimbusMonoPS-Regular.otf",
+        f"{DEB}/opentype/urw-base35/NimbusMonoPS-Bold.otf",
+        "fonts-urw-base35",
+    ),
+    "schoolbook": (
+        f"{DEB}/opentype/urw-base35/C059-Roman.otf",
+        f"{DEB}/opentype/urw-base35/C059-Bold.otf",
+        "fonts-urw-base35",
+    ),
+    "palladio": (
+        f"{DEB}/opentype/urw-base35/P052-Roman.otf",
+        f"{DEB}/opentype/urw-base35/P052-Bold.otf",
+        "fonts-urw-base35",
+    ),
+    "gothic": (
+        f"{DEB}/opentype/urw-base35/URWGothic-Book.otf",
+        f"{DEB}/opentype/urw-base35/URWGothic-Demi.otf",
+        "fonts-urw-base35",
+    ),
+    "bookman": (
+        f"{DEB}/opentype/urw-base35/URWBookman-Light.otf",
+        f"{DEB}/opentype/urw-base35/URWBookman-Demi.otf",
+        "fonts-urw-base35",
+    ),
+    "dejavu-sans": (
+        f"{DEB}/truetype/dejavu/DejaVuSans.ttf",
+        f"{DEB}/truetype/dejavu/DejaVuSans-Bold.ttf",
+        "fonts-dejavu-core",
+    ),
+    "dejavu-serif": (
+        f"{DEB}/truetype/dejavu/DejaVuSerif.ttf",
+        f"{DEB}/truetype/dejavu/DejaVuSerif-Bold.ttf",
+        "fonts-dejavu-core",
+    ),
+    "dejavu-mono": (
+        f"{DEB}/truetype/dejavu/DejaVuSansMono.ttf",
+        f"{DEB}/truetype/dejavu/DejaVuSansMono-Bold.ttf",
+        "fonts-dejavu-core",
+    ),
+    "dejavu-condensed": (
+        f"{DEB}/truetype/dejavu/DejaVuSansCondensed.ttf",
+        f"{DEB}/truetype/dejavu/DejaVuSansCondensed-Bold.ttf",
+        "fonts-dejavu-extra",
+    ),
+    "open-sans": (
+        f"{DEB}/truetype/open-sans/OpenSans-Regular.ttf",
+        f"{DEB}/truetype/open-sans/OpenSans-Bold.ttf",
+        "fonts-open-sans",
+    ),
+    "lato": (f"{DEB}/truetype/lato/Lato-Regular.ttf", f"{DEB}/truetype/lato/Lato-Bold.ttf", "fonts-lato"),
+    "roboto": (
+        f"{DEB}/truetype/roboto/unhinted/RobotoTTF/Roboto-Regular.ttf",
+        f"{DEB}/truetype/roboto/unhinted/RobotoTTF/Roboto-Bold.ttf",
+        "fonts-roboto-unhinted",
+    ),
+    "carlito": (
+        f"{DEB}/truetype/crosextra/Carlito-Regular.ttf",
+        f"{DEB}/truetype/crosextra/Carlito-Bold.ttf",
+        "fonts-crosextra-carlito",
+    ),
+    "caladea": (
+        f"{DEB}/truetype/crosextra/Caladea-Regular.ttf",
+        f"{DEB}/truetype/crosextra/Caladea-Bold.ttf",
+        "fonts-crosextra-caladea",
+    ),
+    "cantarell": (
+        f"{DEB}/opentype/cantarell/Cantarell-Regular.otf",
+        f"{DEB}/opentype/cantarell/Cantarell-Bold.otf",
+        "fonts-cantarell",
+    ),
+    "garamond": (
+        f"{DEB}/opentype/ebgaramond/EBGaramond12-Regular.otf",
+        f"{DEB}/opentype/ebgaramond/EBGaramond12-Bold.otf",
+        "fonts-ebgaramond",
+    ),
+    "libertine": (
+        f"{DEB}/opentype/linux-libertine/LinLibertine_R.otf",
+        f"{DEB}/opentype/linux-libertine/LinLibertine_RB.otf",
+        "fonts-linuxlibertine",
+    ),
+    "biolinum": (
+        f"{DEB}/opentype/linux-libertine/LinBiolinum_R.otf",
+        f"{DEB}/opentype/linux-libertine/LinBiolinum_RB.otf",
+        "fonts-linuxlibertine",
+    ),
+    "freesans": (
+        f"{DEB}/truetype/freefont/FreeSans.ttf",
+        f"{DEB}/truetype/freefont/FreeSansBold.ttf",
+        "fonts-freefont-ttf",
+    ),
+    "freeserif": (
+        f"{DEB}/truetype/freefont/FreeSerif.ttf",
+        f"{DEB}/truetype/freefont/FreeSerifBold.ttf",
+        "fonts-freefont-ttf",
+    ),
+    "noto-sans": (
+        f"{DEB}/truetype/noto/NotoSans-Regular.ttf",
+        f"{DEB}/truetype/noto/NotoSans-Bold.ttf",
+        "fonts-noto-core",
+    ),
+    "noto-serif": (
+        f"{DEB}/truetype/noto/NotoSerif-Regular.ttf",
+        f"{DEB}/truetype/noto/NotoSerif-Bold.ttf",
+        "fonts-noto-core",
+    ),
+}
+
+
+# -- assets ------------------------------------------------------------------------------------------------
+# -----------
+
+
+def gather(words: int = 9000) -> None:
+    """Collects words and fonts in ``runs/pretraining/assets``, small enough to travel."""
+    missing = sorted(
+        {
+            package
+            for regular, bold, package in FONTS.values()
+            for f in (regular, bold)
+            if f and not Path(f).is_file()
+        }
+    )
+    if missing:
+        raise SystemExit(f"fonts are missing: apt-get install {' '.join(missing)}")
+    try:
+        from wordfreq import top_n_list
+    except ImportError:
+        raise SystemExit(
+            "the word list is missing: pip install wordfreq (only needed to make the checkpoint)"
+        ) from None
+    (ASSETS / "fonts").mkdir(parents=True, exist_ok=True)
+    for name, (regular, bold, _) in FONTS.items():
+        shutil.copyfile(regular, ASSETS / "fonts" / f"{name}__a{Path(regular).suffix}")
+        if bold:
+            shutil.copyfile(bold, ASSETS / "fonts" / f"{name}__b{Path(bold).suffix}")
+    chosen = [
+        w
+        for w in top_n_list("en", words * 2)
+        if w.isascii()
+        and w.isalpha()
+        and (len(w) > 2 or w in ("of", "in", "to", "at", "by", "on"))
+        and not any(stem in w for stem in RUDE)
+    ]
+    (ASSETS / "words.txt").write_text("\n".join(chosen[:words]), encoding="utf-8")
+    print(f"{len(chosen[:words])} words, {len(FONTS)} font families in {ASSETS.relative_to(ROOT)}")
+
+
+# -- tokenizer, processor, model
+# --------------------------------------------------------------------------------------
+
+
+def build_processor(maker: pages.PageMaker, folder: Path):
+    """Trains a byte-level BPE tokenizer on generated text; saves and returns a Qwen3-VL processor."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import (
+        PreTrainedTokenizerFast,
+        Qwen2VLImageProcessor,
+        Qwen3VLProcessor,
+        Qwen3VLVideoProcessor,
+    )
+
+    tokenizer = Tokenizer(models.BPE())
+    # Lower case: half as many shapes to name, and a query's capitals need not be the page's.
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.Punctuation(),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    texts = []
+    for _ in range(6000):
+        c = maker.content()
+        texts += [
+            f" {c.organization} {c.topic} {c.period}",
+            " " + maker.words.sentence(),
+            " " + maker.words.name(),
+            " " + maker.words.phrase(),
+        ]
+        texts.append(
+            " "
+            + pages.make_query(
+                pages.Content(c.organization, c.topic, c.period, shown={"organization", "period"}), maker.rng
+            )
+        )
+    texts += [f"{INSTRUCTION} {READ_ALOUD}", " ".join(ROLES)] * 3000
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY - len(ROLES),
+            special_tokens=SPECIAL,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer.add_tokens([r for r in ROLES if tokenizer.token_to_id(r) is None])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        padding_side="left",
+        model_max_length=2048,
+        extra_special_tokens={
+            "image_token": "<|image_pad|>",
+            "video_token": "<|video_pad|>",
+            "vision_start_token": "<|vision_start|>",
+            "vision_end_token": "<|vision_end|>",
+        },
+    )
+    image = {
+        "patch_size": 16,
+        "temporal_patch_size": 1,
+        "merge_size": 2,
+        "image_mean": [MEAN] * 3,
+        "image_std": [STD] * 3,
+        "size": {"shortest_edge": 32 * 32, "longest_edge": MAX_PIXELS},
+    }
+    processor = Qwen3VLProcessor(
+        Qwen2VLImageProcessor(**image), fast, Qwen3VLVideoProcessor(**image), chat_template=CHAT_TEMPLATE
+    )
+    processor.save_pretrained(folder)
+    return processor
+
+
+def build_model(tokenizer):
+    """A Qwen3-VL of about 3.5 million parameters with random weights."""
+    import torch
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    ids = {t: tokenizer.convert_tokens_to_ids(t) for t in SPECIAL}
+    size = math.ceil(len(tokenizer) / 32) * 32
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": size,
+            "hidden_size": 256,
+            "intermediate_size": 512,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 64,
+            "max_position_embeddings": 2048,
+            "tie_word_embeddings": True,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [12, 10, 10],
+                "mrope_interleaved": True,
+            },
+            "pad_token_id": ids["<|endoftext|>"],
+            "eos_token_id": ids["<|im_end|>"],
+            "bos_token_id": None,
+        },
+        vision_config={
+            "depth": 4,
+            "hidden_size": 128,
+            "intermediate_size": 384,
+            "num_heads": 4,
+            "patch_size": 16,
+            "temporal_patch_size": 1,
+            "spatial_merge_size": 2,
+            "out_hidden_size": 256,
+            "num_position_embeddings": 400,
+            "deepstack_visual_indexes": [1],
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=True,
+    )
+    model = Qwen3VLForConditionalGeneration(config)
+    for module in model.modules():  # the library's 0.02 is meant for models ten times as wide
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=0.6 * module.in_features**-0.5)
+    torch.nn.init.normal_(model.model.language_model.embed_tokens.weight, std=0.06)
+    return model
+
+
+# -- batches
+# ----------------------------------------------------------------------------------------------------------
+
+
+def bag(cells: np.ndarray, items: np.ndarray, n_cells: int, weights: np.ndarray | None = None):
+    """Counts (cell, item) pairs; returns cell, item and weight arrays, weights adding up to 1 a cell."""
+    keys, inverse = np.unique(cells.astype(np.int64) * 100_000 + items, return_inverse=True)
+    w = np.bincount(inverse, weights=weights)
+    cell = keys // 100_000
+    total = np.bincount(cell, weights=w, minlength=n_cells)
+    return cell, keys % 100_000, (w / total[cell]).astype(np.float32)
+
+
+def characters(sample: pages.Sample, tokenizer) -> tuple:
+    """Per character of a laid-out page: x, y, class, vocabulary piece, and its share of that piece."""
+    texts = [s for s, _ in sample.runs]
+    x, y, chars, pieces, weights = [], [], [], [], []
+    for s, (_, centers), encoding in zip(
+        texts,
+        sample.runs,
+        tokenizer.backend_tokenizer.encode_batch([" " + s for s in texts], add_special_tokens=False),
+    ):
+        piece, weight = np.zeros(len(s), int), np.zeros(len(s))
+        for i, (a, b) in zip(encoding.ids, encoding.offsets):
+            a, b = max(a - 1, 0), max(b - 1, 0)  # the leading space
+            piece[a:b], weight[a:b] = i, 1 / max(1, b - a)
+        x.append(centers[:, 0])
+        y.append(centers[:, 1])
+        chars.append(np.array([pages.CHAR_INDEX.get(c, 0) for c in s.lower()]))
+        pieces.append(piece)
+        weights.append(weight)
+    return tuple(np.concatenate(v) for v in (x, y, chars, pieces, weights))
+
+
+def dense_targets(written: list[tuple], size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """What is written in each patch (characters) and in each visual token (vocabulary pieces), as weighted
+    bags.
+
+    ``written`` holds, a page each, the arrays of :func:`characters`; ``size`` is (width, height) in pixels.
+    Cells are numbered as the processor orders them: visual tokens row by row, their four patches together.
+    """
+    w, h = size
+    gh, gw = h // 32, w // 32
+    page = np.repeat(np.arange(len(written)), [len(c[0]) for c in written])
+    x, y, chars, pieces, weights = (np.concatenate(v) for v in zip(*written))
+    keep = (x >= 0) & (x < w) & (y >= 0) & (y < h) & (chars > 0)
+    page, x, y, chars, pieces, weights = (v[keep] for v in (page, x, y, chars, pieces, weights))
+    px, py = (x // 16).astype(int), (y // 16).astype(int)
+    token = page * gh * gw + (py // 2) * gw + px // 2
+    n = len(written) * gh * gw
+    pc, pi, pw = bag(token * 4 + (py % 2) * 2 + px % 2, chars, n * 4)
+    tc, ti, tw = bag(token, pieces, n, weights + 1e-6)
+    return {"pc": pc, "pi": pi, "pw": pw, "tc": tc, "ti": ti, "tw": tw}
+
+
+def heading(content: pages.Content) -> str:
+    """What reading aloud should say: topic, then organisation, then period, as far as the page shows them."""
+    parts = [content.topic] + [getattr(content, k) for k in ("organization", "period") if k in content.shown]
+    return ", ".join(parts)
+
+
+def page_text(sample: pages.Sample, limit: int) -> str:
+    """The page's first ``limit`` words in reading order: the text that stands for its picture."""
+    runs = sorted(sample.runs, key=lambda r: (round(r[1][0, 1] / 6), r[1][0, 0]))
+    return " ".join(" ".join(s for s, _ in runs).split()[:limit])
+
+
+def make_batch(
+    maker: pages.PageMaker, bank: pages.WordBank | None, tokenizer, stage: str, size: int, plain: bool = False
+) -> dict:
+    """Pixels, targets and token ids of one batch as NumPy arrays."""
+    r = maker.rng
+    if stage == "see":
+        fmt = r.choices(pages.FORMATS, pages.FORMAT_WEIGHTS)[0]
+        made = [bank.page(fmt, plain) for _ in range(size - (0 if plain else size // 6))]
+        samples = [maker.page(None, fmt) for _ in range(size - len(made))]
+        made += [(s.pixels, characters(s, tokenizer)) for s in samples]
+        return {"pixels": np.stack([p for p, _ in made]), **dense_targets([c for _, c in made], fmt)}
+    samples, queries = pages.group_batch(maker, size, groups=0.3 if stage == "match" else 0.5)
+    batch = {"queries": queries}
+    if stage == "match":
+        return batch | {"texts": [page_text(s, r.choice([24, 40, 60])) for s in samples]}
+    pixels = np.stack([s.pixels for s in samples])
+    return batch | {
+        "pixels": pixels,
+        "headings": [heading(s.content) for s in samples],
+        **dense_targets([characters(s, tokenizer) for s in samples], (pixels.shape[2], pixels.shape[1])),
+    }
+
+
+class Stream:
+    """An endless iterable of batches, made in worker processes with seeds of their own."""
+
+    def __init__(self, tokenizer, stage: str, size: int, seed: int, replay: int = 1, families=None):
+        self.args = (tokenizer, stage, size, seed, replay, families)
+
+    def __iter__(self):
+        import torch
+
+        tokenizer, stage, size, seed, replay, families = self.args
+        info = torch.utils.data.get_worker_info()
+        torch.set_num_threads(1)
+        words, fonts = pages.read_assets(ASSETS)
+        maker = pages.PageMaker(words, fonts, seed * 1000 + (info.id if info else 0), families)
+        bank = pages.WordBank(maker.words, fonts, tokenizer) if stage == "see" else None
+        drawn = 0
+        pool: list[
+            dict
+        ] = []  # where drawing is what limits, each batch is shown ``replay`` times, well apart
+        while True:
+            drawn += 1  # black on white first
+            pool.append(
+                make_batch(maker, bank, tokenizer, stage, size, plain=drawn * size < 5000) | {"shown": 0}
+            )
+            for _ in range(replay if len(pool) >= 200 or replay == 1 else 1):
+                batch = maker.rng.choice(pool) if len(pool) >= 200 else pool[-1]
+                batch["shown"] += 1
+                yield {k: v for k, v in batch.items() if k != "shown"}
+            pool = [b for b in pool if b["shown"] < replay][-400:]
+
+
+def stream(tokenizer, stage: str, size: int, seed: int, workers: int, replay: int = 1, families=None):
+    import torch
+
+    class Batches(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(Stream(tokenizer, stage, size, seed, replay, families))
+
+    return iter(
+        torch.utils.data.DataLoader(
+            Batches(),
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=3 if workers else None,
+            multiprocessing_context="fork" if workers else None,
+        )
+    )
+
+
+# -- the model in training form
+# ---------------------------------------------------------------------------------------
+
+
+class Reader:
+    """The checkpoint with its training heads, fed the tokens that ``SentenceTransformer`` would make."""
+
+    def __init__(self, model, tokenizer, device: str):
+        import torch
+        from torch import nn
+
+        self.model, self.tokenizer, self.device = model.to(device), tokenizer, device
+        self.vision, self.text = model.model.visual, model.model.language_model
+        c = model.config
+        self.heads = nn.ModuleDict(
+            {
+                "chars": nn.Linear(c.vision_config.hidden_size, len(pages.CHARS)),
+                "pieces": nn.Linear(c.text_config.hidden_size, c.text_config.hidden_size),
+            }
+        ).to(device)
+        self.scale = nn.Parameter(torch.tensor(math.log(16.0), device=device))
+        enc = lambda s: tokenizer(s, add_special_tokens=False)["input_ids"]  # noqa: E731
+        self.before = enc(f"<|im_start|>system\n{INSTRUCTION}<|im_end|>\n<|im_start|>user\n")
+        self.after = enc("<|im_end|>\n")
+        self.assistant = enc("<|im_start|>assistant\n")
+        self.positions: dict = {}
+        # The same product as the Conv3d over whole patches, faster on a CPU.
+        conv = self.vision.patch_embed
+        conv.forward = lambda x: torch.nn.functional.linear(
+            x.view(-1, conv.proj.weight[0].numel()).to(conv.proj.weight.dtype),
+            conv.proj.weight.flatten(1),
+            conv.proj.bias,
+        )
+
+    def parameters(self):
+        return [*self.model.parameters(), *self.heads.parameters(), self.scale]
+
+    def patches(self, pixels: np.ndarray):
+        """(B, H, W, 3) uint8 to the processor's normalised patch rows (patches, 768), and the grid."""
+        import torch
+
+        x = torch.as_tensor(pixels).to(self.device).permute(0, 3, 1, 2).float().div_(255).sub_(MEAN).div_(STD)
+        flat, gh, gw = _patchify(x)
+        return flat, torch.tensor([[1, gh, gw]] * len(pixels), device=self.device)
+
+    def see(self, pixels: np.ndarray):
+        flat, grid = self.patches(pixels)
+        return self.vision(flat, grid_thw=grid), grid
+
+    def dense_loss(self, out, batch):
+        """Soft cross-entropy of patches' characters and visual tokens' pieces; empty cells at weight 0.1."""
+        import torch
+        from torch.nn.functional import log_softmax
+
+        losses = []
+        table = self.text.embed_tokens.weight
+        for logits, c, i, w in (
+            (self.heads["chars"](out.last_hidden_state), "pc", "pi", "pw"),
+            (self.heads["pieces"](out.pooler_output) @ table.T * 0.3, "tc", "ti", "tw"),
+        ):
+            logp = log_softmax(logits.float(), -1)
+            cell, item, weight = (torch.as_tensor(batch[k], device=self.device) for k in (c, i, w))
+            full = torch.zeros(len(logp), dtype=torch.bool, device=self.device)
+            full[cell] = True
+            written = -(logp[cell, item] * weight).sum() / full.sum().clamp(min=1)
+            empty = -logp[~full, 0].mean() if (~full).any() else written * 0
+            hit = (logp[cell].argmax(-1) == item).float().sum() / full.sum().clamp(min=1)
+            losses.append((written + 0.1 * empty, hit))
+        return losses
+
+    def ids(self, texts: list[str], limit: int = 160):
+        """Token ids of user turns holding ``texts``, right padded (attention is causal), and lengths."""
+        import torch
+
+        rows = [
+            self.before + e[:limit] + self.after
+            for e in self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        ]
+        lengths = torch.tensor([len(r) for r in rows], device=self.device)
+        pad = self.tokenizer.pad_token_id
+        return torch.tensor(
+            [r + [pad] * (int(lengths.max()) - len(r)) for r in rows], device=self.device
+        ), lengths
+
+    def embed_texts(self, texts: list[str]):
+        import torch
+        from torch.nn.functional import normalize
+
+        ids, lengths = self.ids([t.strip() for t in texts])
+        position = torch.arange(ids.shape[1], device=self.device).view(1, 1, -1).expand(3, len(ids), -1)
+        h = self.text(
+            inputs_embeds=self.text.embed_tokens(ids),
+            position_ids=position,
+            attention_mask=None,
+            use_cache=False,
+        ).last_hidden_state
+        return normalize(h[torch.arange(len(ids)), lengths - 1].float(), dim=-1)
+
+    def embed_pages(self, out, grid, spoken: list[str] | None = None):
+        """Embeddings of pages; with ``spoken``, the language loss of an assistant turn after the page."""
+        import torch
+        from torch.nn.functional import cross_entropy, normalize
+
+        B = len(grid)
+        gh, gw = int(grid[0, 1]) // 2, int(grid[0, 2]) // 2
+        n = gh * gw
+        tid = self.tokenizer.convert_tokens_to_ids
+        prefix = [
+            *self.before,
+            tid("<|vision_start|>"),
+            *[tid("<|image_pad|>")] * n,
+            tid("<|vision_end|>"),
+            *self.after,
+        ]
+        tails = [[]] * B
+        if spoken:
+            end = self.tokenizer("<|im_end|>\n", add_special_tokens=False)["input_ids"]
+            tails = [
+                self.assistant + e + end
+                for e in self.tokenizer([s.strip() for s in spoken], add_special_tokens=False)["input_ids"]
+            ]
+        longest, pad = max(map(len, tails)), self.tokenizer.pad_token_id
+        ids = torch.tensor([prefix + t + [pad] * (longest - len(t)) for t in tails], device=self.device)
+        key = (gh, gw, ids.shape[1])
+        if key not in self.positions:
+            types = (ids[:1] == tid("<|image_pad|>")).int()
+            self.positions[key] = self.model.model.get_rope_index(ids[:1], types, grid[:1])[0]
+        mask = ids == tid("<|image_pad|>")
+        x = self.text.embed_tokens(ids)
+        x = x.masked_scatter(mask.unsqueeze(-1), out.pooler_output.to(x.dtype))
+        h = self.text(
+            inputs_embeds=x,
+            position_ids=self.positions[key].expand(3, B, -1),
+            attention_mask=None,
+            use_cache=False,
+            visual_pos_masks=mask,
+            deepstack_visual_embeds=out.deepstack_features,
+        ).last_hidden_state
+        embedding = normalize(h[:, len(prefix) - 1].float(), dim=-1)
+        if not spoken:
+            return embedding, None
+        start = len(prefix) + len(self.assistant) - 1
+        logits = h[:, start:-1].float() @ self.text.embed_tokens.weight.T.float()
+        target = ids[:, start + 1 :].clone()
+        target[target == pad] = -100
+        return embedding, cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=-100)
+
+    def contrast(self, a, b):
+        """Symmetric in-batch cross-entropy; returns the loss and how often the right page comes first."""
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        scores = a @ b.T * self.scale.exp().clamp(max=50)
+        target = torch.arange(len(a), device=self.device)
+        return (cross_entropy(scores, target) + cross_entropy(scores.T, target)) / 2, (
+            scores.argmax(1) == target
+        ).float().mean()
+
+
+def _patchify(x):
+    b, c, h, w = x.shape
+    gh, gw = h // 16, w // 16
+    x = x.reshape(b, c, gh // 2, 2, 16, gw // 2, 2, 16).permute(0, 2, 5, 3, 6, 1, 4, 7)
+    return x.reshape(b * gh * gw, c * 256), gh, gw
+
+
+# -- training
+# ---------------------------------------------------------------------------------------------------------
+
+#: stage -> (share of the budget, batch size as a factor of --batch, peak learning rate)
+#: Many small steps beat few large ones while there is a target for every patch.
+STAGES = {"see": (0.30, 0.19, 2e-3), "match": (0.06, 1.5, 1e-3), "read": (0.64, 0.65, 1e-3)}
+
+
+def evaluate(
+    reader: Reader, n_pages: int = 400, n_queries: int = 150, seed: int = 99, batch: int = 50
+) -> dict:
+    """Retrieval on fresh pages with unseen names, three quarters of them hard negatives."""
+    import torch
+
+    words, fonts = pages.read_assets(ASSETS)
+    maker = pages.PageMaker(words, fonts, seed)
+    q, p = [], []
+    with torch.no_grad():
+        for _ in range(n_pages // batch):
+            samples, queries = pages.group_batch(maker, batch, groups=0.75)
+            out, grid = reader.see(np.stack([s.pixels for s in samples]))
+            p.append(reader.embed_pages(out, grid)[0])
+            q.append(reader.embed_texts(queries))
+        p, q = torch.cat(p), torch.cat(q)
+        order = torch.randperm(len(p), generator=torch.Generator().manual_seed(0))[:n_queries].to(p.device)
+        scores = q[order] @ p.T
+        rank = (scores > scores.gather(1, order[:, None])).sum(1)
+    ndcg = torch.where(rank < 10, 1 / torch.log2(rank.float() + 2), torch.zeros(())).mean()
+    return {
+        "ndcg@10": round(float(ndcg), 4),
+        "recall@1": round(float((rank == 0).float().mean()), 4),
+        "pages": len(p),
+        "queries": n_queries,
+    }
+
+
+def start(args) -> None:
+    """Checks what training needs, then runs it in one process, or in several that average their gradients.
+
+    On a CPU two processes of one thread beat one process of two: no barrier after every small product.
+    """
+    import torch
+
+    if args.minutes <= 0:
+        raise SystemExit("--minutes must be above 0: nothing would be trained")
+    pages.read_assets(ASSETS)
+    WORK.mkdir(parents=True, exist_ok=True)
+    load_or_build_processor()
+    args.threads = args.threads or max(1, (os.cpu_count() or 1) // args.processes)
+    if args.processes == 1:
+        return train(0, args)
+    store = WORK / f"store-{os.getpid()}"
+    try:
+        torch.multiprocessing.spawn(train, args=(args, str(store)), nprocs=args.processes)
+    finally:
+        store.unlink(missing_ok=True)
+
+
+class Average:
+    """Averages gradients over the processes; the schedule's position travels with them."""
+
+    def __init__(self, parameters, rank: int, processes: int, store: str | None):
+        import torch.distributed as dist
+
+        self.parameters, self.processes = parameters, processes
+        if processes > 1:
+            dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=processes)
+
+    def __call__(self, share: float) -> float:
+        """Replaces every ``.grad`` by its average; returns the average of ``share``."""
+        import torch
+        import torch.distributed as dist
+
+        if self.processes == 1:
+            return share
+        grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in self.parameters]
+        flat = torch.cat([g.flatten() for g in grads] + [torch.tensor([share])])
+        dist.all_reduce(flat)
+        flat /= self.processes
+        at = 0
+        for p, g in zip(self.parameters, grads):
+            if p.grad is not None:
+                p.grad.copy_(flat[at : at + g.numel()].view_as(g))
+            at += g.numel()
+        return float(flat[-1])
+
+
+def train(rank: int, args, store: str | None = None) -> None:
+    import torch
+
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    tokenizer = load_or_build_processor().tokenizer
+    reader = Reader(build_model(tokenizer), tokenizer, args.device)
+    decay = [p for p in reader.parameters() if p.ndim > 1]
+    rest = [p for p in reader.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.02}, {"params": rest, "weight_decay": 0.0}],
+        lr=1e-3,
+        betas=(0.9, 0.98),
+    )
+    state = {
+        "spent": dict.fromkeys(STAGES, 0.0),
+        "pages": dict.fromkeys(STAGES, 0),
+        "log": [],
+        "settings": [],
+    }
+    path = WORK / "state.pt"
+    if path.is_file() and not args.fresh:
+        try:
+            saved = torch.load(path, map_location=args.device, weights_only=False)
+        except Exception as error:
+            raise SystemExit(
+                f"{path} cannot be read ({error}): remove it to start again, or restore it"
+            ) from error
+        reader.model.load_state_dict(saved["model"])
+        reader.heads.load_state_dict(saved["heads"])
+        reader.scale.data = saved["scale"].to(args.device)
+        optimizer.load_state_dict(saved["optimizer"])
+        state = saved["state"]
+        rank or print(
+            "resumed:",
+            {s: f"{state['spent'][s]:.1f} min, {state['pages'][s]} pages" for s in STAGES},
+            flush=True,
+        )
+    state["settings"].append({k: str(v) for k, v in vars(args).items()} | {"torch": torch.__version__})
+    budget = {s: args.minutes * share for s, (share, *_) in STAGES.items()}
+    if args.stage:
+        budget = {s: args.minutes if s == args.stage else 0.0 for s in STAGES}
+    average = Average(list(reader.parameters()), rank, args.processes, store)
+    rank or print(
+        f"{sum(p.numel() for p in reader.model.parameters()) / 1e6:.2f} M parameters on {args.device}; "
+        f"minutes a stage {budget}",
+        flush=True,
+    )
+    amp = torch.autocast(args.device, torch.bfloat16, enabled=args.bf16)
+
+    def save():
+        torch.save(
+            {
+                "model": reader.model.state_dict(),
+                "heads": reader.heads.state_dict(),
+                "scale": reader.scale.data,
+                "optimizer": optimizer.state_dict(),
+                "state": state,
+            },
+            path.with_suffix(".tmp"),
+        )
+        os.replace(path.with_suffix(".tmp"), path)
+        (WORK / "training_log.json").write_text(
+            json.dumps({k: state[k] for k in ("settings", "spent", "pages", "log")}, indent=1)
+        )
+
+    for stage, (_, factor, peak) in STAGES.items():
+        if budget[stage] <= 0 or (state["spent"][stage] >= budget[stage] and not args.stage):
+            continue
+        begin = 0.0 if args.stage else state["spent"][stage]
+        size = max(4, int(args.batch * factor) // args.processes)
+        seed = args.seed + len(state["log"]) + 7 * list(STAGES).index(stage) + 10_000 * rank
+        batches = stream(tokenizer, stage, size, seed, args.workers, args.replay)
+        started, reported, evaluated = time.time(), time.time(), time.time()
+        sums, steps, since, share = {}, 0, 0, begin / budget[stage]
+        while share < 1:
+            batch = next(batches)
+            # A short warm-up, then a cosine down to a twentieth.
+            lr = (
+                (args.lr or peak)
+                * min(1.0, steps / 100 + 0.02)
+                * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
+            )
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            figures = {}
+            with amp:
+                if stage == "match":
+                    loss, first = reader.contrast(
+                        reader.embed_texts(batch["queries"]), reader.embed_texts(batch["texts"])
+                    )
+                    figures["first"] = first
+                else:
+                    out, grid = reader.see(batch["pixels"])
+                    (chars, chars_hit), (pieces, pieces_hit) = reader.dense_loss(out, batch)
+                    figures |= {
+                        "chars": chars,
+                        "pieces": pieces,
+                        "chars_hit": chars_hit,
+                        "pieces_hit": pieces_hit,
+                    }
+                    loss = chars + pieces if stage == "see" else 0.15 * chars + 0.3 * pieces
+                    if stage == "read":
+                        p, spoken = reader.embed_pages(out, grid, batch["headings"])
+                        q = reader.embed_texts(batch["queries"])
+                        contrast, first = reader.contrast(q, p)
+                        figures |= {"contrast": contrast, "first": first, "spoken": spoken}
+                        loss = loss + contrast + 0.5 * spoken
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            share = average((begin + (time.time() - started) / 60) / budget[stage])
+            torch.nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
+            optimizer.step()
+            steps += 1
+            since += 1
+            state["pages"][stage] += size * args.processes
+            for k, v in (figures | {"loss": loss}).items():
+                sums[k] = sums.get(k, 0.0) + float(v.detach())
+            if rank == 0 and time.time() - reported > args.report:
+                row = {
+                    "stage": stage,
+                    "minutes": round(begin + (time.time() - started) / 60, 2),
+                    "pages": state["pages"][stage],
+                    "pages_per_second": round(since * size * args.processes / (time.time() - reported), 1),
+                    "lr": round(lr, 6),
+                }
+                row |= {k: round(v / since, 4) for k, v in sums.items()}
+                if stage == "read" and time.time() - evaluated > args.evaluate_every:
+                    row |= evaluate(reader)
+                    evaluated = time.time()
+                sums, since = {}, 0
+                state["log"].append(row)
+                print(json.dumps(row), flush=True)
+                state["spent"][stage] = begin + (time.time() - started) / 60
+                save()
+                reported = time.time()
+        state["spent"][stage] = budget[stage]
+        rank or save()
+    if rank:
+        return
+    final = evaluate(reader)
+    state["log"].append({"stage": "end", **final})
+    save()
+    print("end:", final, flush=True)
+
+
+def load_or_build_processor():
+    from transformers import AutoProcessor
+
+    folder = WORK / "processor"
+    if (folder / "tokenizer.json").is_file():
+        return AutoProcessor.from_pretrained(folder)
+    words, fonts = pages.read_assets(ASSETS)
+    return build_processor(pages.PageMaker(words, fonts, 1), folder)
+
+
+def export() -> None:
+    """Writes ``small-vlm`` and ``small-embedding`` in bfloat16, each replaced as a whole."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    processor = load_or_build_processor()
+    model = build_model(processor.tokenizer)
+    state_file = WORK / "state.pt"
+    if state_file.is_file():
+        model.load_state_dict(torch.load(state_file, map_location="cpu", weights_only=False)["model"])
+    else:
+        print("no training state: exporting random weights")
+    model = model.to(torch.bfloat16)
+    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
+    for name in ("small-vlm", "small-embedding"):
+        temporary = OUT / f".{name}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        if name == "small-vlm":
+            model.save_pretrained(temporary)
+            processor.save_pretrained(temporary)
+        else:
+            transformer = Transformer(str(OUT / "small-vlm"), model_kwargs={"dtype": torch.bfloat16})
+            st = SentenceTransformer(
+                modules=[
+                    transformer,
+                    Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken"),
+                    Normalize(),
+                ],
+                prompts={"query": INSTRUCTION, "document": INSTRUCTION},
+                default_prompt_name="query",
+                device="cpu",
+            )
+            st.save(str(temporary), create_model_card=False)
+        log = WORK / "training_log.json"
+        if log.is_file():
+            shutil.copyfile(log, temporary / "training_log.json")
+        for kept in ("README.md",):
+            if (OUT / name / kept).is_file():
+                shutil.copyfile(OUT / name / kept, temporary / kept)
+        shutil.rmtree(OUT / name, ignore_errors=True)
+        os.replace(temporary, OUT / name)
+        size = sum(f.stat().st_size for f in (OUT / name).rglob("*") if f.is_file())
+        print(f"{name}: {size / 2**20:.1f} MiB in {(OUT / name).relative_to(ROOT)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    sub = parser.add_subparsers(dest="command", required=True)
+    sub.add_parser("gather", help="collect words and fonts")
+    sub.add_parser("export", help="write the checkpoints")
+    t = sub.add_parser("train", help="pretrain, or go on")
+    t.add_argument("--minutes", type=float, default=60, help="the whole budget, or that of --stage alone")
+    t.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    t.add_argument("--batch", type=int, default=40, help="pages a step")
+    t.add_argument("--processes", type=int, default=1, help="processes that train side by side")
+    t.add_argument(
+        "--workers", type=int, default=0, help="further processes that draw pages, for each that trains"
+    )
+    t.add_argument(
+        "--replay",
+        type=int,
+        default=2,
+        help="times that a drawn batch is shown; 1 where there are cores to draw more",
+    )
+    t.add_argument("--threads", type=int, default=0, help="CPU threads a process; 0: a fair share")
+    t.add_argument("--lr", type=float, default=0, help="peak learning rate instead of the stage's own")
+    t.add_argument("--bf16", action="store_true", help="bfloat16 autocast, where the machine has it")
+    t.add_argument(
+        "--stage", choices=list(STAGES), help="this stage only, with a learning-rate schedule of its own"
+    )
+    t.add_argument("--fresh", action="store_true", help="start from random weights")
+    t.add_argument("--seed", type=int, default=7)
+    t.add_argument("--report", type=float, default=30, help="seconds between log lines")
+    t.add_argument(
+        "--evaluate-every", type=float, default=300, help="seconds between evaluations in the last stage"
+    )
+    args = parser.parse_args()
+    random.seed(0)
+    {"gather": gather, "export": export}[args.command]() if args.command != "train" else start(args)
+
+
+if __name__ == "__main__":
+    main()
