@@ -1,0 +1,45 @@
+"""tools/seeds.py: goes on where it was, and refuses figures made with other settings."""
+
+import pytest
+
+from helpers import ledger
+from helpers.profiles import get_profile
+from tools import seeds
+
+SECTION = {
+    "ndcg@10": {"base": 0.5, "finetuned": 0.8},
+    "train_seconds": 10.0,
+    "device": "cpu",
+    "versions": {},
+}
+
+
+def test_seeds_add_up_in_order_and_are_read_back(tmp_path):
+    file, wanted = tmp_path / "seeds.json", seeds.settings(get_profile("small"))
+    measured = seeds.load(file, wanted)
+    for seed in (3, 1):
+        measured = seeds.add(measured, seed, SECTION)
+        ledger.write_json(file, measured)
+    again = seeds.load(file, wanted)
+    assert again == measured
+    assert again["seeds"] == [1, 3]
+    assert again["finetuned"] == [0.8, 0.8]
+    assert "mean of 2 seeds" in ledger.results_table({}, again)
+
+
+def test_other_settings_are_refused(tmp_path):
+    file = tmp_path / "seeds.json"
+    small = get_profile("small")
+    ledger.write_json(file, seeds.load(file, seeds.settings(small)))
+    with pytest.raises(ValueError, match="batch_size = .*Move or delete"):
+        seeds.load(file, seeds.settings(get_profile("small", batch_size=small.batch_size + 1)))
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    file = tmp_path / "seeds.json"
+    file.write_text("[]")
+    with pytest.raises(ValueError, match="does not hold the scores of seeds"):
+        seeds.load(file, {})
+    file.write_text('{"settings": {}, "seeds": [1], "train_seconds": [], "base": [], "finetuned": []}')
+    with pytest.raises(ValueError, match="different lengths"):
+        seeds.load(file, {})
