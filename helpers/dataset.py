@@ -82,6 +82,15 @@ def load_dataset(profile: Profile) -> datasets.DatasetDict:
     return datasets.DatasetDict({"train": train, "dev": dev, "eval": _with_ids(evaluation, "eval")})
 
 
+def load_split(profile: Profile, split: str, limit: int | None = None) -> datasets.Dataset:
+    """One split as `load_dataset` has it, cut to `limit` rows; only these rows' pages are rendered."""
+    _check_split(split)
+    if profile.dataset is None:
+        return build_split(split, profile.max_pixels, run_dir(profile) / "dataset", limit)
+    rows = load_dataset(profile)[split]
+    return rows if limit is None else rows.select(range(min(limit, len(rows))))
+
+
 def load_corpus(profile: Profile, split: str) -> datasets.Dataset:
     """The pages that the queries of a split are searched in, with `CORPUS_COLUMNS`.
 

@@ -152,6 +152,15 @@ def test_train_rows_cuts_train(monkeypatch, tmp_path):
     assert len(splits["train"]) == 5 and list(tmp_path.glob("small/dataset/pages-*"))
 
 
+def test_load_split_renders_its_own_rows_only(monkeypatch, tmp_path):
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
+    few = dataset.load_split(replace(SMALL, max_pixels=PIXELS), "dev", limit=3)
+    assert few["query_id"][:] == [query["query_id"] for query in dataset.load_queries("dev")[:3]]
+    assert len(list(tmp_path.rglob("*.png"))) == 15
+    with pytest.raises(ValueError, match="no split"):
+        dataset.load_split(SMALL, "test")
+
+
 @pytest.fixture
 def hub(rows, monkeypatch):
     """The full profile's data set, without the hub: 12 rows for each configuration."""
@@ -167,6 +176,7 @@ def test_hub_rows_get_ids(hub):
         dataset.check_columns(part)
         assert tuple(part.column_names) == (*dataset.COLUMNS, *dataset.ID_COLUMNS)
     assert not set(splits["train"]["query"]) & set(splits["dev"]["query"])
+    assert dataset.load_split(hub, "dev", limit=1)["query"][:] == splits["dev"]["query"][:1]
 
 
 def test_hub_corpus_holds_positives_then_negatives(hub, rows):
