@@ -108,3 +108,23 @@ def describe() -> dict[str, str]:
     if device() == "cuda":
         facts["GPU memory"] = f"{torch.cuda.get_device_properties(0).total_memory / 1e9:.1f} GB"
     return facts
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc's allocator keep freed memory rather than return it to the system; say whether it could.
+
+    By default every tensor above 128 KB is mapped when made and unmapped when freed, and each of its memory
+    pages costs a fault at the next use. On a CPU, where a training step makes hundreds of such tensors, that
+    can take as long as the arithmetic. The price: the process stays as large as it once was. `mallopt(3)`
+    describes both settings. Other C libraries and GPUs are left as they are.
+    """
+    if sys.platform != "linux" or device() == "cuda":
+        return False
+    import ctypes
+
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))

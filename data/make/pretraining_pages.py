@@ -164,7 +164,9 @@ class Content:
 class Page:
     """A canvas in pixels that remembers every run of text with the centre of each of its characters."""
 
-    def __init__(self, words: Words, fonts: list[list[str]], content: Content, size: tuple[int, int]):
+    def __init__(
+        self, words: Words, fonts: list[list[str]], content: Content, size: tuple[int, int], draw: bool = True
+    ):
         self.words, self.rng, self.content = words, words.rng, content
         self.w, self.h = size
         r = self.rng
@@ -186,7 +188,8 @@ class Page:
         self.accent = tuple(min(255, c + 110) for c in hue) if dark else tuple(hue)
         self.dark = dark
         self.palette = [tuple(r.randint(30, 225) for _ in range(3)) for _ in range(7)]
-        self.image = Image.new("RGB", (self.w * self.k, self.h * self.k), self.bg)
+        # Where only the words are wanted, one pixel is canvas enough.
+        self.image = Image.new("RGB", (self.w * self.k, self.h * self.k) if draw else (1, 1), self.bg)
         self.draw = ImageDraw.Draw(self.image)
         self.margin = r.randint(6, 22)
         self.body = r.uniform(8.6, 12.5)
@@ -338,7 +341,7 @@ class Face:
         core = image.im  # Image.paste checks more than it paints at this size
         for i, char in enumerate(s):
             mask, advance = self.glyph(char)
-            if mask is not None:
+            if mask is not None and image.size[0] > 1:
                 at, top = round(x) - half, round(y)
                 core.paste(color, (at, top, at + mask.size[0], top + mask.size[1]), mask)
             centers[i] = x + advance / 2
@@ -1349,14 +1352,25 @@ class PageMaker:
         w = self.words
         return Content(organization or w.organization(), topic or w.title(1, 3), period or w.period())
 
-    def page(self, content: Content | None = None, size: tuple[int, int] = FORMATS[0], family=None) -> Sample:
+    def page(
+        self,
+        content: Content | None = None,
+        size: tuple[int, int] = FORMATS[0],
+        family=None,
+        draw: bool = True,
+    ) -> Sample:
+        """A page of ``content`` in the layout ``family``; both are drawn at random where they are None.
+
+        ``draw=False`` lays the words out without painting them: ``pixels`` is then a single black one.
+        """
         content = content or self.content()
-        p = Page(self.words, self.fonts, content, size)
+        p = Page(self.words, self.fonts, content, size, draw)
         family = family or self.rng.choice(self.families)
         header(p)
         if p.y < p.bottom - 30:
             family(p)
-        return Sample(self.finish(p), p.runs, content, family.__name__)
+        pixels = self.finish(p) if draw else np.zeros((1, 1, 3), np.uint8)
+        return Sample(pixels, p.runs, content, family.__name__)
 
     def finish(self, p: Page) -> np.ndarray:
         r, image = self.rng, p.image
@@ -1375,7 +1389,9 @@ class PageMaker:
         return np.asarray(image)
 
 
-def group_batch(maker: PageMaker, size: int, groups: float = 0.5) -> tuple[list[Sample], list[str]]:
+def group_batch(
+    maker: PageMaker, size: int, groups: float = 0.5, draw: bool = True
+) -> tuple[list[Sample], list[str]]:
     """``size`` pages of one format with a query each; a part of them in groups that differ in one thing only.
 
     A group shares organisation and period and differs in topic, or shares organisation and topic and
@@ -1398,11 +1414,11 @@ def group_batch(maker: PageMaker, size: int, groups: float = 0.5) -> tuple[list[
                 if getattr(c, vary).lower() in seen:
                     continue
                 seen.add(getattr(c, vary).lower())
-                s = maker.page(c, fmt, same_family)
+                s = maker.page(c, fmt, same_family, draw)
                 samples.append(s)
                 queries.append(make_query(c, r, need))
         else:
-            s = maker.page(None, fmt)
+            s = maker.page(None, fmt, draw=draw)
             samples.append(s)
             queries.append(make_query(s.content, r))
     return samples, queries

@@ -1,0 +1,201 @@
+"""The small checkpoints: what they weigh, how they load, and that every path feeds them the same tokens."""
+
+import json
+import random
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.profiles import PROFILES, ROOT
+
+sys.path.insert(0, str(ROOT / "data" / "make"))
+import pretraining_pages as pages  # noqa: E402
+import small_checkpoint  # noqa: E402
+
+CHECKPOINTS = ["small-vlm", "small-embedding"]
+WORDS = "total market river winter office paper growth energy street number health music garden".split()
+
+
+@pytest.fixture(scope="module")
+def model():
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    path = ROOT / PROFILES["small"].embedding_model
+    return SentenceTransformer(str(path), device="cpu", model_kwargs={"dtype": torch.float32})
+
+
+@pytest.fixture(scope="module")
+def maker():
+    """A page maker with the faces that matplotlib brings, so that no font package is needed."""
+    import matplotlib
+
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    fonts = [
+        [str(folder / "DejaVuSans.ttf"), str(folder / "DejaVuSans-Bold.ttf")],
+        [str(folder / "DejaVuSerif.ttf")],
+    ]
+    return pages.PageMaker(WORDS * 20, fonts, seed=5)
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_checkpoint_is_small_and_in_bfloat16(name):
+    folder = small_checkpoint.OUT / name
+    assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) < 16 * 2**20
+    with (folder / "model.safetensors").open("rb") as stream:
+        header = json.loads(stream.read(struct.unpack("<Q", stream.read(8))[0]))
+    assert {v["dtype"] for k, v in header.items() if k != "__metadata__"} == {"BF16"}
+    assert not list(folder.rglob("*.py")), "a checkpoint must load without custom code"
+    log = json.loads((folder / "training_log.json").read_text())
+    assert log["settings"] and log["log"], "the log of the run that made it lies beside it"
+
+
+def test_reads_pictures_and_text(model):
+    assert {"text", "image"} <= set(model.modalities)
+    assert [type(m).__name__ for m in model] == ["Transformer", "Pooling", "Normalize"]
+    assert model[1].pooling_mode == "lasttoken"
+
+
+def test_every_path_feeds_the_same_tokens(model, monkeypatch):
+    """encode, encode_query, encode_document, the evaluator and the trainer: one instruction, one form."""
+    from PIL import Image
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+    query, page = "travel costs 2021", Image.new("RGB", (224, 320), "white")
+    seen = []
+    forward = model.forward
+    monkeypatch.setattr(
+        model, "forward", lambda f, **k: seen.append(f["input_ids"].tolist()) or forward(f, **k)
+    )
+    model.encode(query)
+    model.encode_query(query)
+    InformationRetrievalEvaluator(
+        {"q": query}, {"p": page, "r": page}, {"q": {"p"}}, show_progress_bar=False
+    )(model)
+    assert seen[0] == seen[1] == seen[2]
+    assert model.tokenizer.decode(seen[0][0]).count(small_checkpoint.INSTRUCTION.lower()) == 1
+    evaluated_page = seen[3][0]
+    seen.clear()
+    model.encode([page])
+    model.encode_document([page])
+    assert seen[0][0] == seen[1][0] == evaluated_page
+
+    from sentence_transformers.base.data_collator import BaseDataCollator  # noqa: F401 (the trainer's base class)
+
+    trained = model.preprocess([page], prompt=small_checkpoint.INSTRUCTION)["input_ids"][0].tolist()
+    assert trained == evaluated_page
+    assert model.preprocess([query], prompt=small_checkpoint.INSTRUCTION)["input_ids"].tolist() == [
+        seen_query(model, query)
+    ]
+
+
+def seen_query(model, query: str) -> list[int]:
+    """The tokens of a query as the checkpoint was pretrained on them."""
+    from transformers import AutoModelForImageTextToText
+
+    vlm = AutoModelForImageTextToText.from_pretrained(small_checkpoint.OUT / "small-vlm")
+    reader = small_checkpoint.Reader(vlm, model.tokenizer, "cpu")
+    return reader.ids([query])[0][0].tolist()
+
+
+def test_pretraining_form_equals_the_librarys(model, maker):
+    """The pretraining script's own forward pass gives the embeddings that SentenceTransformer gives."""
+    import torch
+    from PIL import Image
+    from transformers import AutoModelForImageTextToText
+
+    vlm = AutoModelForImageTextToText.from_pretrained(small_checkpoint.OUT / "small-vlm", dtype=torch.float32)
+    reader = small_checkpoint.Reader(vlm.eval(), model.tokenizer, "cpu")
+    samples, queries = pages.group_batch(maker, 6)
+    pixels = np.stack([s.pixels for s in samples])
+    with torch.no_grad():
+        out, grid = reader.see(pixels)
+        ours = reader.embed_pages(out, grid, [small_checkpoint.heading(s.content) for s in samples])[0]
+        theirs = model.encode_document([Image.fromarray(p) for p in pixels], convert_to_tensor=True)
+        assert torch.allclose(ours, theirs, atol=1e-5)
+        assert torch.allclose(
+            reader.embed_texts(queries), model.encode_query(queries, convert_to_tensor=True), atol=1e-5
+        )
+
+
+def test_small_vlm_has_its_language_head_and_reads_aloud_something():
+    from PIL import Image
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    path = small_checkpoint.OUT / "small-vlm"
+    vlm, processor = AutoModelForImageTextToText.from_pretrained(path), AutoProcessor.from_pretrained(path)
+    page = [{"role": "user", "content": [{"type": "image", "image": Image.new("RGB", (224, 320), "white")}]}]
+    inputs = processor.apply_chat_template(
+        page, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    out = vlm.generate(**inputs, max_new_tokens=3, do_sample=False)
+    assert inputs["input_ids"].shape[1] < out.shape[1] <= inputs["input_ids"].shape[1] + 3
+    for word in ("yes", "no", "0", "1"):
+        assert len(processor.tokenizer(word, add_special_tokens=False)["input_ids"]) == 1, word
+
+
+def test_generator_is_broad_and_apart_from_the_course_documents():
+    assert len(pages.FAMILIES) >= 30 and len(set(pages.FAMILIES)) == len(pages.FAMILIES)
+    assert len(small_checkpoint.FONTS) >= 20
+    for name in ("pretraining_pages.py", "small_checkpoint.py"):
+        text = (ROOT / "data" / "make" / name).read_text()
+        assert "import documents" not in text and "import course_" not in text
+    for file in (ROOT / "data" / "make").glob("course_*.py"):
+        assert "pretraining" not in file.read_text()
+
+
+def test_same_seed_same_pages(maker):
+    first, second = (pages.PageMaker(WORDS * 20, maker.fonts, seed=9) for _ in range(2))
+    for family in pages.FAMILIES[:6]:
+        a, b = first.page(family=family), second.page(family=family)
+        assert np.array_equal(a.pixels, b.pixels) and a.content == b.content
+
+
+@pytest.mark.parametrize("family", pages.FAMILIES, ids=lambda f: f.__name__)
+def test_every_layout_draws_and_is_asked_about(maker, family):
+    for size in (pages.FORMATS[0], pages.FORMATS[1]):
+        sample = maker.page(size=size, family=family)
+        assert sample.pixels.shape == (size[1], size[0], 3) and sample.runs
+        query = pages.make_query(sample.content, random.Random(1))
+        assert len(query) > 2 and "{" not in query
+
+
+def test_dense_targets_name_what_is_written_where(maker):
+    """One word drawn at a known place: its characters are targets of the patches that hold their centres."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(small_checkpoint.OUT / "small-vlm")
+    content = maker.content()
+    page = pages.Page(maker.words, maker.fonts, content, (64, 64))
+    page.runs = []
+    page.text(36, 34, "ab", size=14)
+    sample = pages.Sample(np.zeros((64, 64, 3), np.uint8), page.runs, content, "none")
+    targets = small_checkpoint.dense_targets([small_checkpoint.characters(sample, tokenizer)], (64, 64))
+    assert set(targets["tc"]) == {3}, "the lower right of the four visual tokens"
+    assert {pages.CHARS[i] for i in targets["pi"]} == {"a", "b"}
+    assert set(targets["pc"]) <= {12, 13}, "the upper two patches of that visual token"
+    assert np.allclose(np.bincount(targets["pc"], targets["pw"])[sorted(set(targets["pc"]))], 1)
+    pieces = tokenizer(" ab", add_special_tokens=False)["input_ids"]
+    assert set(targets["ti"]) <= set(pieces)
+
+
+def test_groups_differ_in_one_thing(maker):
+    samples, queries = pages.group_batch(maker, 12, groups=1.0)
+    assert len(samples) == len(queries) == 12
+    for start in range(0, 12, 4):
+        contents = [s.content for s in samples[start : start + 4]]
+        varying = [
+            key for key in ("organization", "topic", "period") if len({getattr(c, key) for c in contents}) > 1
+        ]
+        assert len(varying) == 1
+
+
+def test_clear_errors(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="small_checkpoint.py gather"):
+        pages.read_assets(tmp_path)
+    monkeypatch.setitem(small_checkpoint.FONTS, "missing", ("/nowhere/Missing.ttf", None, "fonts-missing"))
+    with pytest.raises(SystemExit, match="apt-get install .*fonts-missing"):
+        small_checkpoint.gather()
