@@ -192,7 +192,7 @@ class Page:
         self.image = Image.new("RGB", (self.w * self.k, self.h * self.k) if draw else (1, 1), self.bg)
         self.draw = ImageDraw.Draw(self.image)
         self.margin = r.randint(6, 22)
-        self.body = r.uniform(8.6, 12.5)
+        self.body = r.uniform(9.2, 12.8)
         self.runs: list[tuple[str, np.ndarray]] = []
         self.y = float(self.margin)
         self.bottom = self.h - self.margin
@@ -1130,7 +1130,7 @@ class WordBank:
         s = s.upper() if r.random() < 0.1 else s.capitalize() if r.random() < 0.3 else s
         scale = r.choice([1, 2, 2, 3])
         family = r.choice(self.fonts)
-        size = r.uniform(8.6, 12.5) if r.random() < 0.6 else r.uniform(12, 20)
+        size = r.uniform(9.2, 13) if r.random() < 0.55 else r.uniform(12, 20)
         face = load_face(r.choice(family), round(size * scale))
         width, height = int(face.getlength(s)) + 8 * scale, int(face.size * 1.45)
         image = Image.new("L", (width + -width % scale, height + -height % scale))

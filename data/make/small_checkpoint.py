@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "runs" / "pretraining"
 ASSETS = WORK / "assets"
 OUT = ROOT / "data" / "checkpoints"
+HEADS = "pretraining_heads.safetensors"
 INSTRUCTION = "Represent the user's input."  # the Qwen3-VL-Embedding family's default instruction
 READ_ALOUD = "Read the heading aloud."
 VOCABULARY = 1024
@@ -475,7 +476,7 @@ def make_batch(
     r = maker.rng
     if stage == "see":
         fmt = r.choices(pages.FORMATS, pages.FORMAT_WEIGHTS)[0]
-        made = [bank.page(fmt, plain) for _ in range(size - (0 if plain else size // 6))]
+        made = [bank.page(fmt, plain) for _ in range(size - (0 if plain else size // 3))]
         samples = [maker.page(None, fmt) for _ in range(size - len(made))]
         made += [(s.pixels, characters(s, tokenizer)) for s in samples]
         return {"pixels": np.stack([p for p, _ in made]), **dense_targets([c for _, c in made], fmt)}
@@ -487,6 +488,7 @@ def make_batch(
     return batch | {
         "pixels": pixels,
         "headings": [heading(s.content) for s in samples],
+        "texts": [page_text(s, 28) for s in samples],
         **dense_targets([characters(s, tokenizer) for s in samples], (pixels.shape[2], pixels.shape[1])),
     }
 
@@ -613,12 +615,12 @@ class Reader:
         return losses
 
     def align(self, norm: float = 4.0) -> None:
-        """Moves the piece head into the vision tower: what a visual token shows becomes what its pieces look like.
+        """Moves the piece head into the vision tower: a visual token becomes what its pieces look like.
 
         The head maps a visual token to the sum of the embeddings of the pieces in its cell. Folded into the
-        merger's last layer, the text side gets visual tokens that it can read as it reads words, from the first
-        step on. Deepstack features, untrained so far, start at zero. ``norm`` is the length that visual tokens
-        get on average, in the order of the embeddings' own.
+        merger's last layer, it gives the text side visual tokens that it can read as it reads words, from the
+        first step on. Deepstack features, untrained so far, start at zero. ``norm`` is the length that visual
+        tokens get on average, in the order of the embeddings' own.
         """
         import torch
 
@@ -854,6 +856,9 @@ def train(rank: int, args, store: str | None = None) -> None:
             {s: f"{state['spent'][s]:.1f} min, {state['pages'][s]} pages" for s in STAGES},
             flush=True,
         )
+    elif (OUT / "small-vlm" / HEADS).is_file() and not args.fresh:
+        state = load_shipped(reader)
+        rank or print("goes on from data/checkpoints/small-vlm; the optimizer starts anew", flush=True)
     state["settings"].append({k: str(v) for k, v in vars(args).items()} | {"torch": torch.__version__})
     budget = {s: args.minutes * share for s, (share, *_) in STAGES.items()}
     if args.stage:
@@ -878,9 +883,7 @@ def train(rank: int, args, store: str | None = None) -> None:
             path.with_suffix(".tmp"),
         )
         os.replace(path.with_suffix(".tmp"), path)
-        (WORK / "training_log.json").write_text(
-            json.dumps({k: state[k] for k in ("settings", "spent", "pages", "log")}, indent=1)
-        )
+        (WORK / "training_log.json").write_text(json.dumps(state, indent=1))
 
     for stage, (_, factor, peak) in STAGES.items():
         if budget[stage] <= 0 or (state["spent"][stage] >= budget[stage] and not args.stage):
@@ -986,12 +989,26 @@ def train(rank: int, args, store: str | None = None) -> None:
     print("end:", final, flush=True)
 
 
+def load_shipped(reader: Reader) -> dict:
+    """Loads weights and heads of the shipped checkpoint; returns the state of its training."""
+    from safetensors.torch import load_file
+
+    folder = OUT / "small-vlm"
+    reader.model.load_state_dict(load_file(folder / "model.safetensors", device=reader.device), strict=False)
+    heads = load_file(folder / HEADS, device=reader.device)
+    reader.scale.data = heads.pop("scale")
+    reader.heads.load_state_dict(heads)
+    return json.loads((folder / "training_log.json").read_text())
+
+
 def load_or_build_processor():
+    """The processor of this training, else that of the shipped checkpoint, else a new one."""
     from transformers import AutoProcessor
 
     folder = WORK / "processor"
-    if (folder / "tokenizer.json").is_file():
-        return AutoProcessor.from_pretrained(folder)
+    for place in (folder, OUT / "small-vlm"):
+        if (place / "tokenizer.json").is_file():
+            return AutoProcessor.from_pretrained(place)
     words, fonts = pages.read_assets(ASSETS)
     return build_processor(pages.PageMaker(words, fonts, 1), folder)
 
@@ -999,16 +1016,17 @@ def load_or_build_processor():
 def export() -> None:
     """Writes ``small-vlm`` and ``small-embedding`` in bfloat16, each replaced as a whole."""
     import torch
+    from safetensors.torch import save_file
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
     processor = load_or_build_processor()
     model = build_model(processor.tokenizer)
     state_file = WORK / "state.pt"
-    if state_file.is_file():
-        model.load_state_dict(torch.load(state_file, map_location="cpu", weights_only=False)["model"])
-    else:
-        print("no training state: exporting random weights")
+    if not state_file.is_file():
+        raise SystemExit(f"{state_file} is missing: run `python {Path(__file__).name} train` first")
+    saved = torch.load(state_file, map_location="cpu", weights_only=False)
+    model.load_state_dict(saved["model"])
     model = model.to(torch.bfloat16)
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     for name in ("small-vlm", "small-embedding"):
@@ -1017,6 +1035,8 @@ def export() -> None:
         if name == "small-vlm":
             model.save_pretrained(temporary)
             processor.save_pretrained(temporary)
+            # What only training uses, so that a later run can go on from here.
+            save_file({**saved["heads"], "scale": saved["scale"]}, temporary / HEADS)
         else:
             transformer = Transformer(str(OUT / "small-vlm"), model_kwargs={"dtype": torch.bfloat16})
             st = SentenceTransformer(
