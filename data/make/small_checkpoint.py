@@ -928,25 +928,21 @@ def train(rank: int, args, store: str | None = None) -> None:
                         "chars_hit": chars_hit,
                         "pieces_hit": pieces_hit,
                     }
-                    loss = chars + pieces if stage == "see" else 0.15 * chars + 0.3 * pieces
+                    loss = chars + pieces if stage == "see" else 0.3 * chars + 0.6 * pieces
                     if stage == "read":
                         # Aloud in one step of three: the language head kept, for a third of its price.
                         aloud = batch["headings"] if steps % 3 == 0 else None
                         p, spoken = reader.embed_pages(out, grid, aloud)
                         q = reader.embed_texts(batch["queries"])
                         contrast, first = reader.contrast(q, p)
-                        # The words of a page show the way to its picture, and keep the space from collapsing.
+                        # A page's own words, read as text, show the way to its picture: a richer target than
+                        # one query, from a tower that reads text already.
                         words = reader.embed_texts(batch["texts"])
                         by_words, first_by_words = reader.contrast(q, words)
-                        apart = (1 - (p * words.detach()).sum(-1)).mean()
-                        figures |= {
-                            "contrast": contrast,
-                            "first": first,
-                            "by_words": by_words,
-                            "apart": apart,
-                        }
-                        figures["first_by_words"] = first_by_words
-                        loss = loss + contrast + 0.5 * by_words + 2 * apart
+                        told_apart, same_page = reader.contrast(p, words.detach())
+                        figures |= {"contrast": contrast, "first": first, "by_words": by_words}
+                        figures |= {"first_by_words": first_by_words, "same_page": same_page}
+                        loss = loss + contrast + 0.5 * by_words + told_apart
                         if aloud:
                             spoken_loss = spoken
                             loss = loss + 0.7 * spoken
