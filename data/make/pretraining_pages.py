@@ -1175,22 +1175,22 @@ class WordBank:
             for _ in range(len(self.entries) // 12):
                 self.entries[r.randrange(len(self.entries))] = self.draw()
         cover = canvas[:h, :w, None].astype(np.float32) / 255
-        dark = not plain and r.random() < 0.12
-        level = r.uniform(0, 0.25) if dark else 1.0 if plain or r.random() < 0.5 else r.uniform(0.85, 1)
-        bg = np.array(
-            [level if plain else np.clip(level + r.uniform(-0.07, 0.07), 0, 1) for _ in range(3)], np.float32
-        )
-        ink = np.array(
-            [
-                r.uniform(0.8, 1)
-                if dark
-                else r.uniform(0, 0.25)
-                if plain or r.random() < 0.7
-                else r.uniform(0, 0.6)
-                for _ in range(3)
-            ],
-            np.float32,
-        )
+        dark = not plain and r.random() < 0.2
+        level = r.uniform(0, 0.3) if dark else 1.0 if plain or r.random() < 0.5 else r.uniform(0.85, 1)
+        tint = 0 if plain else 0.07
+        bg = np.array([np.clip(level + r.uniform(-tint, tint), 0, 1) for _ in range(3)], np.float32)
+        # Every band of lines has an ink of its own: headings and labels are coloured more often than prose.
+        ink = np.empty((h, 1, 3), np.float32)
+        top = 0
+        while top < h:
+            bottom = top + r.randint(14, 90)
+            if dark:
+                ink[top:bottom] = [r.uniform(0.7, 1) for _ in range(3)]
+            elif plain or r.random() < 0.5:
+                ink[top:bottom] = r.uniform(0, 0.25)
+            else:
+                ink[top:bottom] = [r.uniform(0, 0.72) for _ in range(3)]
+            top = bottom
         pixels = bg + (ink - bg) * cover
         if not plain and r.random() < 0.3:
             pixels = pixels + np.random.default_rng(r.getrandbits(32)).normal(
