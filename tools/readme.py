@@ -74,7 +74,7 @@ def opening(file: Path) -> tuple[str, str]:
         raise ValueError(f"{file.name} does not begin with a title (`# ...`).")
     promise = re.search(r"^(?![#|<!\[\s])(.+(?:\n(?!\n).+)*)", text[title.end() :], flags=re.MULTILINE)
     name = re.sub(r"^(?:Notebook\s+)?\d+\s*[.:·–—-]?\s*", "", title[1]).strip().rstrip(".")
-    return f"{name}.", re.sub(
+    return name if name.endswith("?") else f"{name}.", re.sub(
         r"[*_]{1,2}([^*_]+)[*_]{1,2}", r"\1", " ".join(promise[1].split())
     ) if promise else ""
 

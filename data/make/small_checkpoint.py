@@ -1074,7 +1074,7 @@ def card(name: str, model) -> str:
         "small-embedding": 'SentenceTransformer("data/checkpoints/small-embedding")',
     }[name]
     what = {
-        "small-vlm": "A Qwen3-VL with its language head: reads the heading of a page aloud.",
+        "small-vlm": "A Qwen3-VL with its language head, trained to read the heading of a page aloud.",
         "small-embedding": "An embedding model: last-token pooling, normalised, one instruction.",
     }[name]
     return f"""---
@@ -1096,7 +1096,7 @@ it: so that fine-tuning a page retriever can be learned, and tested, in minutes 
   {VOCABULARY:,} vocabulary entries; {spent}.
   Settings and curves: `training_log.json`.
 - **Measured**: {measured}
-- **Made for**: the course. **Not made for**: documents of the real world; it reads large type on plain
+- **Made for**: the course. **Not made for**: documents of the real world; what it reads is large type on plain
   pages, knows no facts and no synonyms, and learned no other language.
 """
 
