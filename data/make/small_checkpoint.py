@@ -1096,7 +1096,7 @@ it: so that fine-tuning a page retriever can be learned, and tested, in minutes 
   {VOCABULARY:,} vocabulary entries; {spent}.
   Settings and curves: `training_log.json`.
 - **Measured**: {measured}
-- **Made for**: the course. **Not made for**: documents of the real world; what it reads is large type on plain
+- **Made for**: the course. **Not made for**: documents of the real world; it is meant for large type on plain
   pages, knows no facts and no synonyms, and learned no other language.
 """
 
