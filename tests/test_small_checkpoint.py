@@ -83,8 +83,7 @@ def test_every_path_feeds_the_same_tokens(model, monkeypatch):
     model.encode_document([page])
     assert seen[0][0] == seen[1][0] == evaluated_page
 
-    from sentence_transformers.base.data_collator import BaseDataCollator  # noqa: F401 (the trainer's base class)
-
+    # What the trainer's collator calls, with the prompts that notebook 04 gives it.
     trained = model.preprocess([page], prompt=small_checkpoint.INSTRUCTION)["input_ids"][0].tolist()
     assert trained == evaluated_page
     assert model.preprocess([query], prompt=small_checkpoint.INSTRUCTION)["input_ids"].tolist() == [
