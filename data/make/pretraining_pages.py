@@ -7,7 +7,6 @@ A page is an RGB array at the small profile's resolution together with what is w
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -1096,6 +1095,15 @@ def codes_list(p):
         p.y += p.body * 1.6
 
 
+def pieces_of(encoding, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Per character of a text that was encoded behind a space: its piece, and its share of it."""
+    piece, weight = np.zeros(length, int), np.zeros(length)
+    for i, (a, b) in zip(encoding.ids, encoding.offsets):
+        a, b = max(a - 1, 0), max(b - 1, 0)  # the leading space
+        piece[a:b], weight[a:b] = i, 1 / max(1, b - a)
+    return piece, weight
+
+
 class WordBank:
     """Words drawn once and placed on many pages: the cheapest way to have much to read.
 
@@ -1140,10 +1148,7 @@ class WordBank:
         ys = np.full(len(s), (dy + face.middle) / scale)
         chars = np.array([CHAR_INDEX.get(c, 0) for c in s.lower()])
         encoding = self.tokenizer.backend_tokenizer.encode(" " + s, add_special_tokens=False)
-        piece, weight = np.zeros(len(s), int), np.zeros(len(s))
-        for i, (a, b) in zip(encoding.ids, encoding.offsets):
-            a, b = max(a - 1, 0), max(b - 1, 0)
-            piece[a:b], weight[a:b] = i, 1 / max(1, b - a)
+        piece, weight = pieces_of(encoding, len(s))
         keep = (chars > 0) & (across / scale < 340)
         return mask, (across / scale)[keep], ys[keep], chars[keep], piece[keep], weight[keep]
 
@@ -1422,15 +1427,6 @@ def group_batch(
             samples.append(s)
             queries.append(make_query(s.content, r))
     return samples, queries
-
-
-def contact_sheet(samples: list[Sample], columns: int = 6) -> Image.Image:
-    """The pages side by side, to look at."""
-    w, h = max(s.pixels.shape[1] for s in samples), max(s.pixels.shape[0] for s in samples)
-    sheet = Image.new("RGB", (columns * (w + 4), math.ceil(len(samples) / columns) * (h + 4)), (90, 90, 90))
-    for i, s in enumerate(samples):
-        sheet.paste(Image.fromarray(s.pixels), ((i % columns) * (w + 4), (i // columns) * (h + 4)))
-    return sheet
 
 
 def read_assets(folder: Path) -> tuple[list[str], list[list[str]]]:

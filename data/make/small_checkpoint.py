@@ -21,7 +21,6 @@ import codecs
 import json
 import math
 import os
-import random
 import shutil
 import sys
 import time
@@ -424,10 +423,7 @@ def characters(sample: pages.Sample, tokenizer) -> tuple:
         sample.runs,
         tokenizer.backend_tokenizer.encode_batch([" " + s for s in texts], add_special_tokens=False),
     ):
-        piece, weight = np.zeros(len(s), int), np.zeros(len(s))
-        for i, (a, b) in zip(encoding.ids, encoding.offsets):
-            a, b = max(a - 1, 0), max(b - 1, 0)  # the leading space
-            piece[a:b], weight[a:b] = i, 1 / max(1, b - a)
+        piece, weight = pages.pieces_of(encoding, len(s))
         x.append(centers[:, 0])
         y.append(centers[:, 1])
         chars.append(np.array([pages.CHAR_INDEX.get(c, 0) for c in s.lower()]))
@@ -493,43 +489,35 @@ def make_batch(
     }
 
 
-class Stream:
-    """An endless iterable of batches, made in worker processes with seeds of their own."""
+def draw_batches(tokenizer, stage: str, size: int, seed: int, replay: int):
+    """Yields batches without end; in a worker process, with a seed of its own."""
+    import torch
 
-    def __init__(self, tokenizer, stage: str, size: int, seed: int, replay: int = 1, families=None):
-        self.args = (tokenizer, stage, size, seed, replay, families)
-
-    def __iter__(self):
-        import torch
-
-        tokenizer, stage, size, seed, replay, families = self.args
-        info = torch.utils.data.get_worker_info()
-        torch.set_num_threads(1)
-        words, fonts = pages.read_assets(ASSETS)
-        maker = pages.PageMaker(words, fonts, seed * 1000 + (info.id if info else 0), families)
-        bank = pages.WordBank(maker.words, fonts, tokenizer) if stage == "see" else None
-        drawn = 0
-        pool: list[
-            dict
-        ] = []  # where drawing is what limits, each batch is shown ``replay`` times, well apart
-        while True:
-            drawn += 1  # black on white first
-            pool.append(
-                make_batch(maker, bank, tokenizer, stage, size, plain=drawn * size < 5000) | {"shown": 0}
-            )
-            for _ in range(replay if len(pool) >= 200 or replay == 1 else 1):
-                batch = maker.rng.choice(pool) if len(pool) >= 200 else pool[-1]
-                batch["shown"] += 1
-                yield {k: v for k, v in batch.items() if k != "shown"}
-            pool = [b for b in pool if b["shown"] < replay][-400:]
+    info = torch.utils.data.get_worker_info()
+    words, fonts = pages.read_assets(ASSETS)
+    maker = pages.PageMaker(words, fonts, seed * 1000 + (info.id if info else 0))
+    bank = pages.WordBank(maker.words, fonts, tokenizer) if stage == "see" else None
+    drawn = 0
+    # Where drawing is what limits, each batch is shown ``replay`` times, well apart.
+    pool: list[dict] = []
+    while True:
+        drawn += 1
+        plain = drawn * size < 5000  # black on white first
+        pool.append(make_batch(maker, bank, tokenizer, stage, size, plain) | {"shown": 0})
+        for _ in range(replay if len(pool) >= 200 or replay == 1 else 1):
+            batch = maker.rng.choice(pool) if len(pool) >= 200 else pool[-1]
+            batch["shown"] += 1
+            yield {k: v for k, v in batch.items() if k != "shown"}
+        pool = [b for b in pool if b["shown"] < replay][-400:]
 
 
-def stream(tokenizer, stage: str, size: int, seed: int, workers: int, replay: int = 1, families=None):
+def stream(tokenizer, stage: str, size: int, seed: int, workers: int, replay: int = 1):
+    """The batches of :func:`draw_batches` as tensors, drawn in ``workers`` processes, or in this one."""
     import torch
 
     class Batches(torch.utils.data.IterableDataset):
         def __iter__(self):
-            return iter(Stream(tokenizer, stage, size, seed, replay, families))
+            return draw_batches(tokenizer, stage, size, seed, replay)
 
     return iter(
         torch.utils.data.DataLoader(
@@ -610,7 +598,7 @@ class Reader:
             full[cell] = True
             written = -(logp[cell, item] * weight).sum() / full.sum().clamp(min=1)
             empty = -logp[~full, 0].mean() if (~full).any() else written * 0
-            hit = (logp[cell].argmax(-1) == item).float().sum() / full.sum().clamp(min=1)
+            hit = (logp.argmax(-1)[cell] == item).float().sum() / full.sum().clamp(min=1)
             losses.append((written + 0.1 * empty, hit))
         return losses
 
@@ -1135,7 +1123,6 @@ def main() -> None:
         "--evaluate-every", type=float, default=300, help="seconds between evaluations in the last stage"
     )
     args = parser.parse_args()
-    random.seed(0)
     {"gather": gather, "export": export}[args.command]() if args.command != "train" else start(args)
 
 
