@@ -1366,7 +1366,7 @@ class PageMaker:
     ) -> Sample:
         """A page of ``content`` in the layout ``family``; both are drawn at random where they are None.
 
-        ``draw=False`` lays the words out without painting them: ``pixels`` is then a single black one.
+        ``draw=False`` lays the words out without painting them: ``pixels`` are then all black.
         """
         content = content or self.content()
         p = Page(self.words, self.fonts, content, size, draw)
@@ -1374,7 +1374,7 @@ class PageMaker:
         header(p)
         if p.y < p.bottom - 30:
             family(p)
-        pixels = self.finish(p) if draw else np.zeros((1, 1, 3), np.uint8)
+        pixels = self.finish(p) if draw else np.broadcast_to(np.uint8(0), (p.h, p.w, 3))
         return Sample(pixels, p.runs, content, family.__name__)
 
     def finish(self, p: Page) -> np.ndarray:
@@ -1395,9 +1395,11 @@ class PageMaker:
 
 
 def group_batch(
-    maker: PageMaker, size: int, groups: float = 0.5, draw: bool = True
+    maker: PageMaker, size: int, groups: float = 0.5, draw: bool = True, queries_a_page: int = 1
 ) -> tuple[list[Sample], list[str]]:
-    """``size`` pages of one format with a query each; a part of them in groups that differ in one thing only.
+    """``size`` pages of one format with queries; a part of them in groups that differ in one thing only.
+
+    Queries come page by page, ``queries_a_page`` for each.
 
     A group shares organisation and period and differs in topic, or shares organisation and topic and
     differs in period,
@@ -1421,11 +1423,11 @@ def group_batch(
                 seen.add(getattr(c, vary).lower())
                 s = maker.page(c, fmt, same_family, draw)
                 samples.append(s)
-                queries.append(make_query(c, r, need))
+                queries += [make_query(c, r, need) for _ in range(queries_a_page)]
         else:
             s = maker.page(None, fmt, draw=draw)
             samples.append(s)
-            queries.append(make_query(s.content, r))
+            queries += [make_query(s.content, r) for _ in range(queries_a_page)]
     return samples, queries
 
 

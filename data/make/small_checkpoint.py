@@ -1,17 +1,16 @@
 """Builds and pretrains the small Qwen3-VL checkpoints that the course ships.
 
-    python data/make/small_checkpoint.py gather                     # words and fonts, once
-    python data/make/small_checkpoint.py train --minutes 90 --processes 2    # resumes from
-    runs/pretraining/state.pt
+    pip install "wordfreq>=3.1,<4"                # the word list; nothing else needs it
+    python data/make/small_checkpoint.py gather   # words and fonts, once
+    python data/make/small_checkpoint.py train --minutes 90 --processes 2 --bf16    # goes on where it was
     python data/make/small_checkpoint.py train --device cuda --minutes 20 --batch 512 --workers 16
-    python data/make/small_checkpoint.py export                     # data/checkpoints/small-vlm, small-
-    embedding
+    python data/make/small_checkpoint.py export   # data/checkpoints/small-vlm and small-embedding
 
 Training has three stages. ``see``: every patch and every visual token predicts what is written in it
-(dense supervision; the vision tower alone). ``match``: queries against page texts, text only. ``read``:
-queries against page pictures (contrastive) while the model reads the heading aloud and the dense supervision
-goes on. A language loss alone does not leave its plateau from random weights: the text side learns to ignore
-the picture.
+(dense supervision; the vision tower alone). ``match``: queries against pages (contrastive) while the model
+reads the heading aloud; the pages are laid out but not painted, and their visual tokens imitated. ``read``:
+the same with page pictures, while the dense supervision goes on. A language loss alone does not leave its
+plateau from random weights: the text side learns to ignore the picture.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -249,7 +249,7 @@ def gather(words: int = 9000) -> None:
         from wordfreq import top_n_list
     except ImportError:
         raise SystemExit(
-            "the word list is missing: pip install wordfreq (only needed to make the checkpoint)"
+            "the word list is missing: pip install 'wordfreq>=3.1,<4' (57 MB, and only needed here)"
         ) from None
     (ASSETS / "fonts").mkdir(parents=True, exist_ok=True)
     for name, (regular, bold, _) in FONTS.items():
@@ -459,12 +459,6 @@ def heading(content: pages.Content) -> str:
     return ", ".join(parts)
 
 
-def page_text(sample: pages.Sample, limit: int) -> str:
-    """The page's first ``limit`` words in reading order: the text that stands for its picture."""
-    runs = sorted(sample.runs, key=lambda r: (round(r[1][0, 1] / 6), r[1][0, 0]))
-    return " ".join(" ".join(s for s, _ in runs).split()[:limit])
-
-
 def make_batch(
     maker: pages.PageMaker, bank: pages.WordBank | None, tokenizer, stage: str, size: int, plain: bool = False
 ) -> dict:
@@ -472,25 +466,28 @@ def make_batch(
     r = maker.rng
     if stage == "see":
         fmt = r.choices(pages.FORMATS, pages.FORMAT_WEIGHTS)[0]
-        made = [bank.page(fmt, plain) for _ in range(size - (0 if plain else size // 3))]
+        made = [bank.page(fmt, plain) for _ in range(size - (0 if plain else size // 2))]
         samples = [maker.page(None, fmt) for _ in range(size - len(made))]
         made += [(s.pixels, characters(s, tokenizer)) for s in samples]
         return {"pixels": np.stack([p for p, _ in made]), **dense_targets([c for _, c in made], fmt)}
-    samples, queries = pages.group_batch(maker, size, 0.3 if stage == "match" else 0.5, draw=stage != "match")
-    batch = {"queries": queries}
-    if stage == "match":
-        return batch | {"texts": [page_text(s, r.choice([16, 28, 40])) for s in samples]}
-    pixels = np.stack([s.pixels for s in samples])
-    return batch | {
-        "pixels": pixels,
+    # A query costs a tenth of a page, so each page gets two.
+    groups = 0.3 if stage == "match" else 0.5
+    samples, queries = pages.group_batch(maker, size, groups, draw=stage != "match", queries_a_page=2)
+    height, width, _ = samples[0].pixels.shape
+    return {
+        "queries": queries,
+        "pixels": np.stack([s.pixels for s in samples]) if stage != "match" else None,
+        "grid": (height // 16, width // 16),
         "headings": [heading(s.content) for s in samples],
-        "texts": [page_text(s, 28) for s in samples],
-        **dense_targets([characters(s, tokenizer) for s in samples], (pixels.shape[2], pixels.shape[1])),
+        **dense_targets([characters(s, tokenizer) for s in samples], (width, height)),
     }
 
 
-def draw_batches(tokenizer, stage: str, size: int, seed: int, replay: int):
-    """Yields batches without end; in a worker process, with a seed of its own."""
+def draw_batches(tokenizer, stage: str, size: int, seed: int, replay: int, plain_pages: int):
+    """Yields batches without end; in a worker process, with a seed of its own.
+
+    The first ``plain_pages`` pages are black on white: what a model with random weights learns first.
+    """
     import torch
 
     info = torch.utils.data.get_worker_info()
@@ -502,7 +499,7 @@ def draw_batches(tokenizer, stage: str, size: int, seed: int, replay: int):
     pool: list[dict] = []
     while True:
         drawn += 1
-        plain = drawn * size < 5000  # black on white first
+        plain = drawn * size < plain_pages
         pool.append(make_batch(maker, bank, tokenizer, stage, size, plain) | {"shown": 0})
         for _ in range(replay if len(pool) >= 200 or replay == 1 else 1):
             batch = maker.rng.choice(pool) if len(pool) >= 200 else pool[-1]
@@ -511,13 +508,13 @@ def draw_batches(tokenizer, stage: str, size: int, seed: int, replay: int):
         pool = [b for b in pool if b["shown"] < replay][-400:]
 
 
-def stream(tokenizer, stage: str, size: int, seed: int, workers: int, replay: int = 1):
+def stream(tokenizer, stage: str, size: int, seed: int, workers: int, replay: int = 1, plain_pages: int = 0):
     """The batches of :func:`draw_batches` as tensors, drawn in ``workers`` processes, or in this one."""
     import torch
 
     class Batches(torch.utils.data.IterableDataset):
         def __iter__(self):
-            return draw_batches(tokenizer, stage, size, seed, replay)
+            return draw_batches(tokenizer, stage, size, seed, replay, plain_pages)
 
     return iter(
         torch.utils.data.DataLoader(
@@ -607,8 +604,8 @@ class Reader:
 
         The head maps a visual token to the sum of the embeddings of the pieces in its cell. Folded into the
         merger's last layer, it gives the text side visual tokens that it can read as it reads words, from the
-        first step on. Deepstack features, untrained so far, start at zero. ``norm`` is the length that visual
-        tokens get on average, in the order of the embeddings' own.
+        first step on. ``norm`` is the length that visual tokens get on average, in the order of the
+        embeddings' own.
         """
         import torch
 
@@ -619,9 +616,57 @@ class Reader:
             last.weight.copy_(scale * head.weight @ last.weight)
             head.weight.copy_(torch.eye(len(head.weight), device=self.device) / scale)
             head.bias.zero_()
+
+    def bags(self, batch: dict):
+        """A visual token each: the mean embedding of the pieces in it, and whether there are any."""
+        import torch
+
+        gh, gw = batch["grid"]
+        cells = len(batch["headings"]) * gh * gw // 4
+        table = self.text.embed_tokens.weight.detach()
+        cell, item, weight = (torch.as_tensor(batch[k], device=self.device) for k in ("tc", "ti", "tw"))
+        full = torch.zeros(cells, dtype=torch.bool, device=self.device)
+        full[cell] = True
+        sums = torch.zeros(cells, table.shape[1], device=self.device)
+        sums.index_add_(0, cell, table[item] * weight[:, None])
+        return torch.where(full[:, None], sums, table[0]), full
+
+    def learn_to_imitate(self, batches: list[dict]) -> float:
+        """Fits what a visual token looks like, given the pieces in its cell; returns the fit's R2 on cells
+        with text.
+
+        A linear map (ridge regression) and the residuals it leaves. So the text side can learn from layouts
+        that nobody painted, in the form and with the errors of the vision tower's own tokens. Deepstack
+        features, which no stage before has trained, start at zero.
+        """
+        import torch
+
+        with torch.no_grad():
             for merger in self.vision.deepstack_merger_list:
                 merger.linear_fc2.weight.zero_()
                 merger.linear_fc2.bias.zero_()
+            tokens = torch.cat([self.see(b["pixels"])[0].pooler_output.float() for b in batches])
+            bags, full = zip(*(self.bags(b) for b in batches))
+            bags, full = torch.cat(bags), torch.cat(full)
+            self.center = bags.mean(0), tokens.mean(0)
+            x, y = bags - self.center[0], tokens - self.center[1]
+            ridge = 1e-3 * x.square().sum() / x.shape[1] * torch.eye(x.shape[1], device=self.device)
+            self.map = torch.linalg.solve(x.T @ x + ridge, x.T @ y)
+            residual = y - x @ self.map
+            self.residuals = residual[~full], residual[full]
+            return float(1 - residual[full].square().sum() / (y[full] - y[full].mean(0)).square().sum())
+
+    def imitate(self, batch: dict):
+        """What :meth:`see` would return for a page that was laid out and not painted."""
+        import torch
+
+        bags, full = self.bags(batch)
+        tokens = ((bags - self.center[0]) @ self.map).float() + self.center[1]
+        for where, residuals in ((~full, self.residuals[0]), (full, self.residuals[1])):
+            tokens[where] += residuals[torch.randint(len(residuals), (int(where.sum()),))]
+        nothing = [torch.zeros_like(tokens) for _ in self.vision.deepstack_merger_list]
+        out = SimpleNamespace(pooler_output=tokens, deepstack_features=nothing)
+        return out, torch.tensor([[1, *batch["grid"]]] * len(batch["headings"]), device=self.device)
 
     def ids(self, texts: list[str], limit: int = 160):
         """Token ids of user turns holding ``texts``, right padded (attention is causal), and lengths."""
@@ -858,6 +903,8 @@ def train(rank: int, args, store: str | None = None) -> None:
         flush=True,
     )
     amp = torch.autocast(args.device, torch.bfloat16, enabled=args.bf16)
+    if args.bf16 and args.device == "cpu":  # the fused kernel is slower there at 32 dimensions a head
+        reader.vision.set_attn_implementation("eager")
 
     def save():
         torch.save(
@@ -885,9 +932,17 @@ def train(rank: int, args, store: str | None = None) -> None:
             reader.align()
             optimizer.state.clear()  # its moments belong to the weights as they were
             state["aligned"] = True
+        if stage == "match":
+            words, fonts = pages.read_assets(ASSETS)
+            maker = pages.PageMaker(words, fonts, 6)
+            fit = reader.learn_to_imitate([make_batch(maker, None, tokenizer, "read", 16) for _ in range(16)])
+            rank or print(f"visual tokens are imitated with R2 {fit:.2f}", flush=True)
+        # The piece head leans on the embeddings, and nothing keeps the two together without pictures.
+        reader.text.embed_tokens.requires_grad_(stage != "match")
         size = max(4, int(args.batch * factor) // args.processes)
         seed = args.seed + len(state["log"]) + 7 * list(STAGES).index(stage) + 10_000 * rank
-        batches = stream(tokenizer, stage, size, seed, args.workers, args.replay)
+        plain = 5000 if state["pages"]["see"] == 0 else 0
+        batches = stream(tokenizer, stage, size, seed, args.workers, args.replay, plain)
         started, reported, evaluated = time.time(), time.time(), time.time()
         sums, steps, since, share = {}, 0, 0, begin / budget[stage]
         while share < 1:
@@ -903,10 +958,8 @@ def train(rank: int, args, store: str | None = None) -> None:
             figures = {}
             with amp:
                 if stage == "match":
-                    loss, first = reader.contrast(
-                        reader.embed_texts(batch["queries"]), reader.embed_texts(batch["texts"])
-                    )
-                    figures["first"] = first
+                    out, grid = reader.imitate(batch)
+                    loss = 0.0
                 else:
                     out, grid = reader.see(batch["pixels"])
                     (chars, chars_hit), (pieces, pieces_hit) = reader.dense_loss(out, batch)
@@ -917,24 +970,19 @@ def train(rank: int, args, store: str | None = None) -> None:
                         "pieces_hit": pieces_hit,
                     }
                     loss = chars + pieces if stage == "see" else 0.3 * chars + 0.6 * pieces
-                    if stage == "read":
-                        # Aloud in one step of three: the language head kept, for a third of its price.
-                        aloud = batch["headings"] if steps % 3 == 0 else None
-                        p, spoken = reader.embed_pages(out, grid, aloud)
-                        q = reader.embed_texts(batch["queries"])
-                        contrast, first = reader.contrast(q, p)
-                        # A page's own words, read as text, show the way to its picture: a richer target than
-                        # one query, from a tower that reads text already.
-                        words = reader.embed_texts(batch["texts"])
-                        by_words, first_by_words = reader.contrast(q, words)
-                        told_apart, same_page = reader.contrast(p, words.detach())
-                        figures |= {"contrast": contrast, "first": first, "by_words": by_words}
-                        figures |= {"first_by_words": first_by_words, "same_page": same_page}
-                        loss = loss + contrast + 0.5 * by_words + told_apart
-                        if aloud:
-                            spoken_loss = spoken
-                            loss = loss + 0.7 * spoken
-                        figures["spoken"] = spoken_loss  # of the last step that read aloud
+                if stage != "see":
+                    # Aloud in one step of three: the language head kept, for a third of its price.
+                    aloud = batch["headings"] if steps % 3 == 0 else None
+                    p, spoken = reader.embed_pages(out, grid, aloud)
+                    q = reader.embed_texts(batch["queries"]).view(len(p), -1, p.shape[1])
+                    both = [reader.contrast(q[:, i], p) for i in range(q.shape[1])]
+                    contrast, first = (sum(x) / len(both) for x in zip(*both))
+                    loss = loss + contrast
+                    if aloud:
+                        spoken_loss = spoken
+                        loss = loss + 0.7 * spoken
+                    # the spoken loss of the last step that had one
+                    figures |= {"contrast": contrast, "first": first, "spoken": spoken_loss}
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             share = average((begin + (time.time() - started) / 60) / budget[stage])
