@@ -20,14 +20,18 @@ def device() -> str:
 
 
 def use_bf16() -> bool:
-    """Whether training may use bfloat16: a CUDA GPU that computes in it rather than emulating it.
+    """Whether training may use bfloat16: a GPU or CPU that computes in it rather than emulating it.
 
-    A T4 or V100 does not; there torch stops with "Current CUDA Device does not support bfloat16".
+    A T4 or V100 does not; there torch stops with "Current CUDA Device does not support bfloat16". Of CPUs,
+    those with AVX-512 BF16 do.
     """
-    if device() != "cuda":
-        return False
     import torch
 
+    if device() == "cpu":
+        supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        return bool(supported and supported())
+    if device() != "cuda":
+        return False
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 

@@ -1003,7 +1003,7 @@ def train(rank: int, args, store: str | None = None) -> None:
                 }
                 row |= {k: round(v / since, 4) for k, v in sums.items()}
                 if stage == "read" and time.time() - evaluated > args.evaluate_every:
-                    row |= evaluate(reader)
+                    row |= {k: v for k, v in evaluate(reader).items() if k != "pages"}  # seen, not evaluated
                     evaluated = time.time()
                 sums, since = {}, 0
                 state["log"].append(row)
