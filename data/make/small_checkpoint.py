@@ -471,12 +471,13 @@ def make_batch(
         made += [(s.pixels, characters(s, tokenizer)) for s in samples]
         return {"pixels": np.stack([p for p, _ in made]), **dense_targets([c for _, c in made], fmt)}
     # A query costs a tenth of a page, so each page gets two.
-    groups = 0.3 if stage == "match" else 0.5
-    samples, queries = pages.group_batch(maker, size, groups, draw=stage != "match", queries_a_page=2)
+    painted = stage != "match"
+    groups = 0.5 if painted else 0.3
+    samples, queries = pages.group_batch(maker, size, groups, draw=painted, queries_a_page=2)
     height, width, _ = samples[0].pixels.shape
     return {
         "queries": queries,
-        "pixels": np.stack([s.pixels for s in samples]) if stage != "match" else None,
+        "pixels": np.stack([s.pixels for s in samples]) if painted else None,
         "grid": (height // 16, width // 16),
         "headings": [heading(s.content) for s in samples],
         **dense_targets([characters(s, tokenizer) for s in samples], (width, height)),
@@ -637,7 +638,7 @@ class Reader:
 
         A linear map (ridge regression) and the residuals it leaves. So the text side can learn from layouts
         that nobody painted, in the form and with the errors of the vision tower's own tokens. Deepstack
-        features, which no stage before has trained, start at zero.
+        features cannot be imitated and are set to zero: ``read`` learns them, again if it had before.
         """
         import torch
 
