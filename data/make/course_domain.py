@@ -128,7 +128,7 @@ def _kind(name: str, jargon: str, span: str, formats: str, cover: bool, table: s
         topics.append(
             Topic(
                 title,
-                tuple(t.strip() for t in terms.split(";")),
+                tuple(t.strip() for t in terms.split(";") if t.strip()),
                 tuple(layouts.split()),
                 items,
                 unit,
@@ -142,7 +142,7 @@ def _kind(name: str, jargon: str, span: str, formats: str, cover: bool, table: s
     )
 
 
-# title | jargon | layouts | items | unit | low-high | pages (when more than one)
+# title | jargon (four topics of a kind have some) | layouts | items | unit | low-high | pages (when more than one)
 KINDS: tuple[Kind, ...] = (
     _kind(
         "Annual report",
@@ -155,12 +155,12 @@ KINDS: tuple[Kind, ...] = (
         Operating costs | opex | pie bar table | regions | m EUR | 10-600
         Net profit | bottom line | line bar | months | m EUR | 2-90
         Investments | capex | table bar figures | sites | m EUR | 3-150
-        Cash balance | liquidity | line figures | months | m EUR | 5-250
-        Debt | borrowings | bar table | Loans,Leases,Bonds,Credit,Other | m EUR | 4-300
-        Letter from the chair | foreword | letter | text | | 2-60
-        Directors | governance roster | table | people | years | 1-19
-        Milestones | landmark events | timeline | events | | 2-90
-        Outlook | guidance | columns bullets | products | % | 2-40
+        Cash balance | | line figures | months | m EUR | 5-250
+        Debt | | bar table | Loans,Leases,Bonds,Credit,Other | m EUR | 4-300
+        Letter from the chair | | letter | text | | 2-60
+        Directors | | table | people | years | 1-19
+        Milestones | | timeline | events | | 2-90
+        Outlook | | columns bullets | products | % | 2-40
         """,
     ),
     _kind(
@@ -171,15 +171,15 @@ KINDS: tuple[Kind, ...] = (
         True,
         """
         Orders received | bookings | bar line | products | units | 100-9900
-        Order backlog | unfilled demand | bar table | regions | units | 100-5000
-        Sales by region | territory split | pie bar | regions | % | 5-60
+        Order backlog | | bar table | regions | units | 100-5000
+        Sales by region | | pie bar | regions | % | 5-60
         Delivery times | lead time | bar line | products | days | 2-60
-        Complaints | grievances | line bar table | months | cases | 10-700
-        Market share | competitive slice | pie figures | regions | % | 4-50
+        Complaints | | line bar table | months | cases | 10-700
+        Market share | | pie figures | regions | % | 4-50
         Stock levels | inventory | table bar | products | units | 100-9000
         Returned goods | RMA | bar table | products | units | 10-800
-        Next steps | action items | bullets timeline | events | | 2-60
-        Factory output | throughput | line figures | months | tons | 100-4000
+        Next steps | | bullets timeline | events | | 2-60
+        Factory output | | line figures | months | tons | 100-4000
         """,
     ),
     _kind(
@@ -189,17 +189,17 @@ KINDS: tuple[Kind, ...] = (
         "portrait square tall",
         True,
         """
-        Safety notes | hazard warnings | bullets columns | Hot parts,Sharp edges,Live wires,Wet floor | | 2-90
-        Parts overview | component map | diagram | parts | | 2-90
-        Installation | setup | diagram bullets | Base,Pump,Lid,Tank,Cable | mm | 10-400
-        Wiring | electrical hookup | diagram table | Red wire,Blue wire,Green wire,Plug,Fuse | V | 5-400
+        Safety notes | | bullets columns | Hot parts,Sharp edges,Live wires,Wet floor | | 2-90
+        Parts overview | | diagram | parts | | 2-90
+        Installation | | diagram bullets | Base,Pump,Lid,Tank,Cable | mm | 10-400
+        Wiring | | diagram table | Red wire,Blue wire,Green wire,Plug,Fuse | V | 5-400
         Cleaning | washdown | bullets columns | Filter,Tank,Lid,Hose,Nozzle | min | 5-90
         Fault codes | troubleshooting | table | Code E1,Code E2,Code E3,Code E4,Code E5,Code E6 | min | 2-90
         Technical data | specs | table | Weight,Height,Width,Depth,Power,Flow | | 20-900 | 2
-        Service plan | upkeep intervals | table timeline | Oil,Filter,Belt,Seal,Hose,Fan | hours | 50-5000
+        Service plan | | table timeline | Oil,Filter,Belt,Seal,Hose,Fan | hours | 50-5000
         Spare parts | consumables | table diagram | parts | EUR | 4-600
-        Warranty | guarantee | columns letter | Motor,Frame,Glass,Battery | months | 6-72
-        Disposal | scrapping | columns bullets | Metal,Glass,Oil,Battery | kg | 1-80
+        Warranty | | columns letter | Motor,Frame,Glass,Battery | months | 6-72
+        Disposal | | columns bullets | Metal,Glass,Oil,Battery | kg | 1-80
         """,
     ),
     _kind(
@@ -210,14 +210,14 @@ KINDS: tuple[Kind, ...] = (
         True,
         """
         Accidents | LTI | bar line | months | cases | 1-99
-        Near misses | close calls | bar line | sites | cases | 3-190
-        First aid cases | minor injuries | table bar | groups | cases | 2-160
+        Near misses | | bar line | sites | cases | 3-190
+        First aid cases | | table bar | groups | cases | 2-160
         Safety training | toolbox talks | table figures | groups | hours | 10-900
-        Fire drills | evacuation | timeline table | sites | min | 2-30
+        Fire drills | | timeline table | sites | min | 2-30
         Protective gear | PPE | table pie | Helmets,Gloves,Boots,Goggles,Vests | pieces | 20-900
-        Inspections | walkrounds | bar table | sites | visits | 2-60
-        Noise levels | decibel survey | bar figures | sites | dB | 41-99
-        Lost work days | absence toll | line pie | months | days | 5-300
+        Inspections | | bar table | sites | visits | 2-60
+        Noise levels | | bar figures | sites | dB | 41-99
+        Lost work days | | line pie | months | days | 5-300
         Chemical storage | hazmat | table columns | Acids,Paints,Fuels,Solvents,Gases | liters | 20-2000
         """,
     ),
@@ -228,16 +228,16 @@ KINDS: tuple[Kind, ...] = (
         "portrait tall landscape",
         True,
         """
-        Standard prices | catalog rates | table | products | EUR | 5-900 | 2
+        Standard prices | | table | products | EUR | 5-900 | 2
         Discounts | bulk rebates | table bar | From 10,From 50,From 100,From 500,From 1000 | % | 2-45
         Delivery charges | freight fees | table figures | regions | EUR | 4-150
-        Service rates | labor tariff | table | Repair,Check,Advice,Setup,Travel | EUR | 30-220
-        Rental prices | hire | table bar | products | EUR | 6-400
+        Service rates | | table | Repair,Check,Advice,Setup,Travel | EUR | 30-220
+        Rental prices | | table bar | products | EUR | 6-400
         Payment terms | net days | bullets columns | Standard,New client,Export,Partner | days | 5-90
-        Repair prices | workshop bill | table | parts | EUR | 10-500
+        Repair prices | | table | parts | EUR | 10-500
         Packaging costs | crating | table pie | Box,Crate,Pallet,Drum,Bag | EUR | 2-90
-        Storage fees | depot rent | bar table | sites | EUR | 10-300
-        Order form | buy slip | form | products | EUR | 10-900
+        Storage fees | | bar table | sites | EUR | 10-300
+        Order form | | form | products | EUR | 10-900
         """,
     ),
     _kind(
@@ -247,15 +247,15 @@ KINDS: tuple[Kind, ...] = (
         "portrait landscape",
         False,
         """
-        Invoice | billing doc | form | products | EUR | 20-4000
-        Credit note | refund slip | form | products | EUR | 20-900
+        Invoice | | form | products | EUR | 20-4000
+        Credit note | | form | products | EUR | 20-900
         Payment reminder | dunning | letter form | products | EUR | 50-5000
         Delivery note | packing list | form table | products | units | 2-400
-        Receipt | proof of purchase | form | products | EUR | 5-700
+        Receipt | | form | products | EUR | 5-700
         Purchase order | PO | form | products | EUR | 50-9000
         Quotation | bid | form | products | EUR | 50-9000
-        Account statement | ledger extract | table | Opening,Invoices,Payments,Fees,Closing | EUR | 100-9900
-        Customs form | import papers | form | products | kg | 5-900
+        Account statement | | table | Opening,Invoices,Payments,Fees,Closing | EUR | 100-9900
+        Customs form | | form | products | kg | 5-900
         """,
     ),
     _kind(
@@ -268,14 +268,14 @@ KINDS: tuple[Kind, ...] = (
         Travel claim | R7 | form | Hotel,Train,Taxi,Meals | EUR | 10-700
         Leave request | H3 | form | Days asked,Days left,Days used | days | 1-30
         Training application | T9 | form | Fee,Travel,Books | EUR | 20-1900
-        Equipment loan | M5 | form | Laptop,Camera,Phone,Drill | days | 2-90
-        Visitor pass | S6 | form | Gate,Room,Badge | | 10-990
-        Overtime sheet | L8 | form | Monday,Tuesday,Friday,Sunday | hours | 1-9
-        Damage report | D6 | form | Car,Door,Window,Floor | EUR | 50-4000
-        Parking permit | P1 | form | Row,Bay,Sticker | | 10-990
-        Hotel limits | lodging cap | table bar | sites | EUR | 60-290
+        Equipment loan | | form | Laptop,Camera,Phone,Drill | days | 2-90
+        Visitor pass | | form | Gate,Room,Badge | | 10-990
+        Overtime sheet | | form | Monday,Tuesday,Friday,Sunday | hours | 1-9
+        Damage report | | form | Car,Door,Window,Floor | EUR | 50-4000
+        Parking permit | | form | Row,Bay,Sticker | | 10-990
+        Hotel limits | | table bar | sites | EUR | 60-290
         Meal allowance | per diem | table figures | regions | EUR | 12-90
-        Car use | mileage | columns bullets | Small car,Large car,Van,Bicycle | cents | 5-60
+        Car use | | columns bullets | Small car,Large car,Van,Bicycle | cents | 5-60
         """,
     ),
     _kind(
@@ -285,16 +285,16 @@ KINDS: tuple[Kind, ...] = (
         "portrait landscape",
         True,
         """
-        Main findings | key takeaways | columns bullets | Steel,Glass,Rubber,Carbon | % | 2-90
+        Main findings | | columns bullets | Steel,Glass,Rubber,Carbon | % | 2-90
         Test methods | protocol | columns diagram | Heat,Load,Dust,Light | min | 5-300
-        Test results | lab readings | line table bar | Trial A,Trial B,Trial C,Trial D | points | 20-900
-        Error rates | failure ratio | bar line | Trial A,Trial B,Trial C,Trial D | % | 1-30
-        Sample sizes | cohort counts | table pie | groups | people | 12-900
+        Test results | | line table bar | Trial A,Trial B,Trial C,Trial D | points | 20-900
+        Error rates | | bar line | Trial A,Trial B,Trial C,Trial D | % | 1-30
+        Sample sizes | | table pie | groups | people | 12-900
         Measuring device | test rig | diagram | parts | mm | 4-200
         Sources | bibliography | bullets columns | people | | 2-90
         Funding | grants | pie table | State,Union,Firms,Donors | k EUR | 20-900
-        Study team | investigators | table | people | hours | 20-900
-        Material strength | tensile data | bar line | Steel,Glass,Rubber,Carbon,Wood | MPa | 20-900
+        Study team | | table | people | hours | 20-900
+        Material strength | | bar line | Steel,Glass,Rubber,Carbon,Wood | MPa | 20-900
         """,
     ),
     _kind(
@@ -305,14 +305,14 @@ KINDS: tuple[Kind, ...] = (
         True,
         """
         Schedule | roadmap | timeline | events | | 2-90
-        Budget | cost envelope | table pie bar | Staff,Material,Travel,Tools,Reserve | k EUR | 10-900
-        Project team | staffing | table | people | hours | 20-900
-        Risks | threat log | table bullets | Delay,Weather,Strike,Price rise,Supplier | points | 1-25
-        Deliverables | work outputs | bullets timeline | events | | 2-90
-        Meetings | cadence | timeline table | Kickoff,Design,Review,Board,Closing | hours | 1-9
+        Budget | | table pie bar | Staff,Material,Travel,Tools,Reserve | k EUR | 10-900
+        Project team | | table | people | hours | 20-900
+        Risks | | table bullets | Delay,Weather,Strike,Price rise,Supplier | points | 1-25
+        Deliverables | | bullets timeline | events | | 2-90
+        Meetings | | timeline table | Kickoff,Design,Review,Board,Closing | hours | 1-9
         Work packages | WBS | bar table | Survey,Design,Build,Test,Handover | hours | 40-900
         Acceptance test | UAT | form table | Power,Speed,Noise,Heat,Leaks | points | 20-99
-        Change requests | scope tweaks | line table | months | cases | 1-60
+        Change requests | | line table | months | cases | 1-60
         Progress | burnup | line bar | months | % | 3-99
         """,
     ),
@@ -324,13 +324,13 @@ KINDS: tuple[Kind, ...] = (
         False,
         """
         Meeting invitation | convocation | letter | text | | 2-90
-        New director | appointee | letter | text | | 2-90
+        New director | | letter | text | | 2-90
         Merger offer | takeover | letter | text | | 2-90
-        Share buyback | stock repurchase | letter | text | | 2-90
+        Share buyback | | letter | text | | 2-90
         Pay review | remuneration | letter | text | | 2-90
-        Choice of auditor | external examiner | letter | text | | 2-90
-        Office move | relocation | letter | text | | 2-90
-        Plant closure | shutdown | letter | text | | 2-90
+        Choice of auditor | | letter | text | | 2-90
+        Office move | | letter | text | | 2-90
+        Plant closure | | letter | text | | 2-90
         Voting results | ballot count | table pie | Yes,No,Abstain,Absent | votes | 100-9000
         """,
     ),
@@ -341,16 +341,16 @@ KINDS: tuple[Kind, ...] = (
         "portrait landscape slide",
         True,
         """
-        Energy use | kWh draw | line bar | months | MWh | 100-9000
-        Water use | H2O intake | bar line | sites | m3 | 100-9000
-        Waste | refuse | pie table | Paper,Metal,Plastic,Food,Glass | tons | 10-900
+        Energy use | | line bar | months | MWh | 100-9000
+        Water use | | bar line | sites | m3 | 100-9000
+        Waste | | pie table | Paper,Metal,Plastic,Food,Glass | tons | 10-900
         Carbon emissions | GHG | bar line figures | sites | tons | 100-9000
-        Recycling rate | circularity | bar figures | sites | % | 10-97
+        Recycling rate | | bar figures | sites | % | 10-97
         Vehicle fleet | motor pool | pie table | Cars,Vans,Trucks,Bikes,Buses | vehicles | 4-400
-        Suppliers | vendors | bar table | regions | firms | 5-400
+        Suppliers | | bar table | regions | firms | 5-400
         Solar panels | PV | line bar | sites | kW | 10-900
         Air quality | particulates | line figures | months | points | 10-90
-        Tree planting | reforestation | bar timeline | sites | trees | 100-9000
+        Tree planting | | bar timeline | sites | trees | 100-9000
         """,
     ),
     _kind(
@@ -361,15 +361,15 @@ KINDS: tuple[Kind, ...] = (
         True,
         """
         Employees | headcount | bar table | sites | people | 20-4000
-        New hires | joiners | bar line | months | people | 2-300
+        New hires | | bar line | months | people | 2-300
         Staff turnover | attrition | line bar | groups | % | 1-30
         Sick days | absenteeism | line table | months | days | 20-900
-        Overtime | extra shifts | bar table | groups | hours | 50-4000
+        Overtime | | bar table | groups | hours | 50-4000
         Training hours | L&D | table figures | groups | hours | 20-2000
-        Age groups | demographics | pie bar | Under 25,25 to 34,35 to 44,45 to 54,Over 54 | people | 10-900
-        Pay scale | salary bands | table | Grade 1,Grade 2,Grade 3,Grade 4,Grade 5 | EUR | 1800-9000
-        Pensions | retirement fund | pie bar | Basic,Extra,Early,Widows | k EUR | 50-4000
-        Staff survey | engagement pulse | bar figures | groups | points | 30-98
+        Age groups | | pie bar | Under 25,25 to 34,35 to 44,45 to 54,Over 54 | people | 10-900
+        Pay scale | | table | Grade 1,Grade 2,Grade 3,Grade 4,Grade 5 | EUR | 1800-9000
+        Pensions | | pie bar | Basic,Extra,Early,Widows | k EUR | 50-4000
+        Staff survey | | bar figures | groups | points | 30-98
         """,
     ),
 )

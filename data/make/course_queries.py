@@ -207,7 +207,8 @@ class QueryMaker:
         return queries
 
     def _rarest_topic(self) -> tuple[Document, Page]:
-        titles = list(self.by_topic)
+        """A page of the topic whose jargon was used least."""
+        titles = [title for title, pages in self.by_topic.items() if pages[0][1].topic.jargon]
         self.rng.shuffle(titles)
         title = min(titles, key=lambda t: self.used[t] / (1 if t != COVER.title else 3))
         return self.rng.choice(self.by_topic[title])
@@ -243,13 +244,14 @@ class QueryMaker:
             facts.organization = organization.first
             who = organization.name if rng.random() < 0.6 else organization.first
 
-        # jargon: all of a paraphrase, one term in about a third of the others
+        # jargon: all of a paraphrase, one term in about a fifth of the others
         topic_jargon = kind_jargon = period_jargon = style == "paraphrase"
         if style == "paraphrase":
             period_jargon = rng.random() < 0.75
         elif rng.random() < 0.4:
             pick = rng.random()
             topic_jargon, period_jargon, kind_jargon = pick < 0.7, 0.7 <= pick < 0.86, pick >= 0.86
+        topic_jargon &= bool(page.topic.jargon)
 
         template = rng.choice(
             {"question": QUESTION, "keywords": KEYWORDS, "paraphrase": PARAPHRASE, "lookup": LOOKUP}[style]
