@@ -142,7 +142,7 @@ def _kind(name: str, jargon: str, span: str, formats: str, cover: bool, table: s
     )
 
 
-# title | jargon (four topics of a kind have some) | layouts | items | unit | low-high | pages (when more than one)
+# title | jargon, for four topics of a kind | layouts | items | unit | low-high | pages (when more than one)
 KINDS: tuple[Kind, ...] = (
     _kind(
         "Annual report",

@@ -34,6 +34,7 @@ import pretraining_pages as pages  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "runs" / "pretraining"
 ASSETS = WORK / "assets"
+STATE = WORK / "state.pt"
 OUT = ROOT / "data" / "checkpoints"
 HEADS = "pretraining_heads.safetensors"
 INSTRUCTION = "Represent the user's input."  # the Qwen3-VL-Embedding family's default instruction
@@ -554,6 +555,7 @@ class Reader:
         self.after = enc("<|im_end|>\n")
         self.assistant = enc("<|im_start|>assistant\n")
         self.positions: dict = {}
+        self.spoken = torch.zeros((), device=device)
         # The same product as the Conv3d over whole patches, faster on a CPU.
         conv = self.vision.patch_embed
         conv.forward = lambda x: torch.nn.functional.linear(
@@ -579,9 +581,17 @@ class Reader:
         self.seen = out.pooler_output.detach()
         return out, grid
 
+    def written(self, batch: dict, keys: tuple[str, str, str], cells: int):
+        """The targets of a batch under ``keys`` (cell, item, weight), and which of ``cells`` have any."""
+        import torch
+
+        targets = [torch.as_tensor(batch[key], device=self.device) for key in keys]
+        full = torch.zeros(cells, dtype=torch.bool, device=self.device)
+        full[targets[0]] = True
+        return targets, full
+
     def dense_loss(self, out, batch):
         """Soft cross-entropy of patches' characters and visual tokens' pieces; empty cells at weight 0.1."""
-        import torch
         from torch.nn.functional import log_softmax
 
         losses = []
@@ -591,9 +601,7 @@ class Reader:
             (self.heads["pieces"](out.pooler_output) @ table.T * 0.3, "tc", "ti", "tw"),
         ):
             logp = log_softmax(logits.float(), -1)
-            cell, item, weight = (torch.as_tensor(batch[k], device=self.device) for k in (c, i, w))
-            full = torch.zeros(len(logp), dtype=torch.bool, device=self.device)
-            full[cell] = True
+            (cell, item, weight), full = self.written(batch, (c, i, w), len(logp))
             written = -(logp[cell, item] * weight).sum() / full.sum().clamp(min=1)
             empty = -logp[~full, 0].mean() if (~full).any() else written * 0
             hit = (logp.argmax(-1)[cell] == item).float().sum() / full.sum().clamp(min=1)
@@ -625,9 +633,7 @@ class Reader:
         gh, gw = batch["grid"]
         cells = len(batch["headings"]) * gh * gw // 4
         table = self.text.embed_tokens.weight.detach()
-        cell, item, weight = (torch.as_tensor(batch[k], device=self.device) for k in ("tc", "ti", "tw"))
-        full = torch.zeros(cells, dtype=torch.bool, device=self.device)
-        full[cell] = True
+        (cell, item, weight), full = self.written(batch, ("tc", "ti", "tw"), cells)
         sums = torch.zeros(cells, table.shape[1], device=self.device)
         sums.index_add_(0, cell, table[item] * weight[:, None])
         return torch.where(full[:, None], sums, table[0]), full
@@ -757,6 +763,29 @@ class Reader:
             scores.argmax(1) == target
         ).float().mean()
 
+    def loss(self, stage: str, batch: dict, aloud: bool):
+        """The loss of a stage on a batch, and its figures; ``aloud`` adds reading headings aloud."""
+        if stage == "match":
+            out, grid = self.imitate(batch)
+            loss, figures = 0.0, {}
+        else:
+            out, grid = self.see(batch["pixels"])
+            (chars, chars_hit), (pieces, pieces_hit) = self.dense_loss(out, batch)
+            figures = {"chars": chars, "pieces": pieces, "chars_hit": chars_hit, "pieces_hit": pieces_hit}
+            if stage == "see":
+                return chars + pieces, figures
+            loss = 0.3 * chars + 0.6 * pieces
+        p, spoken = self.embed_pages(out, grid, batch["headings"] if aloud else None)
+        q = self.embed_texts(batch["queries"]).view(len(p), -1, p.shape[1])
+        both = [self.contrast(q[:, i], p) for i in range(q.shape[1])]
+        contrast, first = (sum(x) / len(both) for x in zip(*both))
+        loss = loss + contrast
+        if aloud:
+            self.spoken = spoken.detach()
+            loss = loss + 0.7 * spoken
+        # of the spoken loss, that of the last step that had one
+        return loss, figures | {"contrast": contrast, "first": first, "spoken": self.spoken}
+
 
 def _patchify(x):
     b, c, h, w = x.shape
@@ -852,6 +881,60 @@ class Average:
         return float(flat[-1])
 
 
+def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
+    """Loads what the training goes on from: its own state, else the shipped checkpoint, else nothing.
+
+    Returns the minutes and pages that each stage has had, the log, and the settings of the runs so far.
+    """
+    import torch
+
+    if STATE.is_file() and not args.fresh:
+        try:
+            saved = torch.load(STATE, map_location=args.device, weights_only=False)
+        except Exception as error:
+            raise SystemExit(
+                f"{STATE} cannot be read ({error}): remove it to start again, or restore it"
+            ) from error
+        reader.model.load_state_dict(saved["model"])
+        reader.heads.load_state_dict(saved["heads"])
+        reader.scale.data = saved["scale"].to(args.device)
+        optimizer.load_state_dict(saved["optimizer"])
+        state = saved["state"]
+        had = {s: f"{state['spent'][s]:.1f} min, {state['pages'][s]} pages" for s in STAGES}
+        quiet or print("resumed:", had, flush=True)
+        return state
+    if (OUT / "small-vlm" / HEADS).is_file() and not args.fresh:
+        quiet or print("goes on from data/checkpoints/small-vlm; the optimizer starts anew", flush=True)
+        return load_shipped(reader)
+    return {
+        "spent": dict.fromkeys(STAGES, 0.0),
+        "pages": dict.fromkeys(STAGES, 0),
+        "log": [],
+        "settings": [],
+    }
+
+
+def begin_stage(stage: str, reader: Reader, optimizer, state: dict, quiet: bool) -> None:
+    """What a stage needs first: aligned towers after ``see``, imitated tokens for ``match``."""
+    import torch
+
+    if stage == "see":
+        return
+    words, fonts = pages.read_assets(ASSETS)
+    if not state.get("aligned"):
+        sample = pages.group_batch(pages.PageMaker(words, fonts, 5), 16)[0]
+        with torch.no_grad():
+            reader.see(np.stack([s.pixels for s in sample]))
+        reader.align()
+        optimizer.state.clear()  # its moments belong to the weights as they were
+        state["aligned"] = True
+    if stage == "match":
+        maker = pages.PageMaker(words, fonts, 6)
+        batches = [make_batch(maker, None, reader.tokenizer, "read", 16) for _ in range(16)]
+        fit = reader.learn_to_imitate(batches)
+        quiet or print(f"visual tokens are imitated with R2 {fit:.2f}", flush=True)
+
+
 def train(rank: int, args, store: str | None = None) -> None:
     import torch
 
@@ -866,33 +949,7 @@ def train(rank: int, args, store: str | None = None) -> None:
         lr=1e-3,
         betas=(0.9, 0.98),
     )
-    state = {
-        "spent": dict.fromkeys(STAGES, 0.0),
-        "pages": dict.fromkeys(STAGES, 0),
-        "log": [],
-        "settings": [],
-    }
-    path = WORK / "state.pt"
-    if path.is_file() and not args.fresh:
-        try:
-            saved = torch.load(path, map_location=args.device, weights_only=False)
-        except Exception as error:
-            raise SystemExit(
-                f"{path} cannot be read ({error}): remove it to start again, or restore it"
-            ) from error
-        reader.model.load_state_dict(saved["model"])
-        reader.heads.load_state_dict(saved["heads"])
-        reader.scale.data = saved["scale"].to(args.device)
-        optimizer.load_state_dict(saved["optimizer"])
-        state = saved["state"]
-        rank or print(
-            "resumed:",
-            {s: f"{state['spent'][s]:.1f} min, {state['pages'][s]} pages" for s in STAGES},
-            flush=True,
-        )
-    elif (OUT / "small-vlm" / HEADS).is_file() and not args.fresh:
-        state = load_shipped(reader)
-        rank or print("goes on from data/checkpoints/small-vlm; the optimizer starts anew", flush=True)
+    state = resume(reader, optimizer, args, quiet=rank > 0)
     state["settings"].append({k: str(v) for k, v in vars(args).items()} | {"torch": torch.__version__})
     budget = {s: args.minutes * share for s, (share, *_) in STAGES.items()}
     if args.stage:
@@ -916,28 +973,16 @@ def train(rank: int, args, store: str | None = None) -> None:
                 "optimizer": optimizer.state_dict(),
                 "state": state,
             },
-            path.with_suffix(".tmp"),
+            STATE.with_suffix(".tmp"),
         )
-        os.replace(path.with_suffix(".tmp"), path)
+        os.replace(STATE.with_suffix(".tmp"), STATE)
         (WORK / "training_log.json").write_text(json.dumps(state, indent=1))
 
     for stage, (_, factor, peak) in STAGES.items():
         if budget[stage] <= 0 or (state["spent"][stage] >= budget[stage] and not args.stage):
             continue
         begin = 0.0 if args.stage else state["spent"][stage]
-        if stage != "see" and not state.get("aligned"):
-            words, fonts = pages.read_assets(ASSETS)
-            sample = pages.group_batch(pages.PageMaker(words, fonts, 5), 16)[0]
-            with torch.no_grad():
-                reader.see(np.stack([s.pixels for s in sample]))
-            reader.align()
-            optimizer.state.clear()  # its moments belong to the weights as they were
-            state["aligned"] = True
-        if stage == "match":
-            words, fonts = pages.read_assets(ASSETS)
-            maker = pages.PageMaker(words, fonts, 6)
-            fit = reader.learn_to_imitate([make_batch(maker, None, tokenizer, "read", 16) for _ in range(16)])
-            rank or print(f"visual tokens are imitated with R2 {fit:.2f}", flush=True)
+        begin_stage(stage, reader, optimizer, state, quiet=rank > 0)
         # The piece head leans on the embeddings, and nothing keeps the two together without pictures.
         reader.text.embed_tokens.requires_grad_(stage != "match")
         size = max(4, int(args.batch * factor) // args.processes)
@@ -956,34 +1001,9 @@ def train(rank: int, args, store: str | None = None) -> None:
             )
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            figures = {}
             with amp:
-                if stage == "match":
-                    out, grid = reader.imitate(batch)
-                    loss = 0.0
-                else:
-                    out, grid = reader.see(batch["pixels"])
-                    (chars, chars_hit), (pieces, pieces_hit) = reader.dense_loss(out, batch)
-                    figures |= {
-                        "chars": chars,
-                        "pieces": pieces,
-                        "chars_hit": chars_hit,
-                        "pieces_hit": pieces_hit,
-                    }
-                    loss = chars + pieces if stage == "see" else 0.3 * chars + 0.6 * pieces
-                if stage != "see":
-                    # Aloud in one step of three: the language head kept, for a third of its price.
-                    aloud = batch["headings"] if steps % 3 == 0 else None
-                    p, spoken = reader.embed_pages(out, grid, aloud)
-                    q = reader.embed_texts(batch["queries"]).view(len(p), -1, p.shape[1])
-                    both = [reader.contrast(q[:, i], p) for i in range(q.shape[1])]
-                    contrast, first = (sum(x) / len(both) for x in zip(*both))
-                    loss = loss + contrast
-                    if aloud:
-                        spoken_loss = spoken
-                        loss = loss + 0.7 * spoken
-                    # the spoken loss of the last step that had one
-                    figures |= {"contrast": contrast, "first": first, "spoken": spoken_loss}
+                # Aloud in one step of three: the language head kept, for a third of its price.
+                loss, figures = reader.loss(stage, batch, aloud=stage != "see" and steps % 3 == 0)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             share = average((begin + (time.time() - started) / 60) / budget[stage])
@@ -1055,10 +1075,9 @@ def export() -> None:
 
     processor = load_or_build_processor()
     model = build_model(processor.tokenizer)
-    state_file = WORK / "state.pt"
-    if not state_file.is_file():
-        raise SystemExit(f"{state_file} is missing: run `python {Path(__file__).name} train` first")
-    saved = torch.load(state_file, map_location="cpu", weights_only=False)
+    if not STATE.is_file():
+        raise SystemExit(f"{STATE} is missing: run `python {Path(__file__).name} train` first")
+    saved = torch.load(STATE, map_location="cpu", weights_only=False)
     model.load_state_dict(saved["model"])
     model = model.to(torch.bfloat16)
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
