@@ -981,6 +981,9 @@ def train(rank: int, args, store: str | None = None) -> None:
     for stage, (_, factor, peak) in STAGES.items():
         if budget[stage] <= 0 or (state["spent"][stage] >= budget[stage] and not args.stage):
             continue
+        had = (
+            state["spent"][stage] if args.stage else 0.0
+        )  # a stage of its own comes on top of what there was
         begin = 0.0 if args.stage else state["spent"][stage]
         begin_stage(stage, reader, optimizer, state, quiet=rank > 0)
         # The piece head leans on the embeddings, and nothing keeps the two together without pictures.
@@ -1029,14 +1032,14 @@ def train(rank: int, args, store: str | None = None) -> None:
                 sums, since = {}, 0
                 state["log"].append(row)
                 print(json.dumps(row), flush=True)
-                state["spent"][stage] = begin + (time.time() - started) / 60
+                state["spent"][stage] = had + begin + (time.time() - started) / 60
                 save()
                 reported = time.time()
-        state["spent"][stage] = budget[stage]
+        state["spent"][stage] = had + budget[stage]
         rank or save()
     if rank:
         return
-    final = evaluate(reader)
+    final = evaluate(reader, n_pages=500, n_queries=500)
     state["log"].append({"stage": "end", **final})
     save()
     print("end:", final, flush=True)
