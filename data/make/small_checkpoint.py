@@ -981,9 +981,7 @@ def train(rank: int, args, store: str | None = None) -> None:
     for stage, (_, factor, peak) in STAGES.items():
         if budget[stage] <= 0 or (state["spent"][stage] >= budget[stage] and not args.stage):
             continue
-        had = (
-            state["spent"][stage] if args.stage else 0.0
-        )  # a stage of its own comes on top of what there was
+        had = state["spent"][stage] if args.stage else 0.0  # comes on top of it
         begin = 0.0 if args.stage else state["spent"][stage]
         begin_stage(stage, reader, optimizer, state, quiet=rank > 0)
         # The piece head leans on the embeddings, and nothing keeps the two together without pictures.
