@@ -49,6 +49,16 @@ def attn_implementation() -> str:
     return "sdpa"
 
 
+def training_attention() -> str | dict[str, str]:
+    """Return `attn_implementation` for weights in float32, as training keeps them.
+
+    Flash attention takes half-precision weights only, so torch's own "sdpa" is left. On a CPU that computes
+    in bfloat16, plain matrix products ("eager") beat its fused kernel for the short sequences and few
+    dimensions a head of the small checkpoint's vision tower: `tests/bench/bench_training.py` runs both.
+    """
+    return {"": "sdpa", "vision_config": "eager"} if device() == "cpu" and use_bf16() else "sdpa"
+
+
 def peak_memory_mb() -> float:
     """Return the most memory used so far, in MB (10^6 bytes): of the GPU if there is one, else of this
     process.

@@ -38,7 +38,12 @@ class Profile:
     matryoshka_dims: tuple[int, ...]
     train_rows: int | None  # None: every row of the train split
     batch_size: int  # queries that share their negatives in one step
-    mini_batch_size: int  # rows that go through the model at once; changes memory and speed, not the gradient
+    cached_loss: (
+        bool  # a gradient cache: for batches that do not fit in memory, at the price of a second pass
+    )
+    mini_batch_size: (
+        int  # rows that the cache sends through at once; changes memory and speed, not the gradient
+    )
     learning_rate: float
     num_train_epochs: float
     warmup: float  # share of all steps
@@ -78,10 +83,11 @@ PROFILES: dict[str, Profile] = {
         max_pixels=224 * 320,  # at most 70 visual tokens a page: one token covers 32 x 32 pixels
         dtype="float32",
         matryoshka_dims=(256, 192, 128, 96, 64, 32, 16),
-        train_rows=3200,
+        train_rows=4096,
         batch_size=32,
+        cached_loss=False,
         mini_batch_size=16,
-        learning_rate=2.5e-4,
+        learning_rate=7e-4,
         num_train_epochs=1.0,
         warmup=0.1,
         seed=12,
@@ -105,6 +111,7 @@ PROFILES: dict[str, Profile] = {
         matryoshka_dims=(2048, 1536, 1024, 512, 256, 128, 64),
         train_rows=None,
         batch_size=64,
+        cached_loss=True,
         mini_batch_size=1,
         learning_rate=2e-5,
         num_train_epochs=1.0,

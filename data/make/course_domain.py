@@ -142,7 +142,7 @@ def _kind(name: str, jargon: str, span: str, formats: str, cover: bool, table: s
     )
 
 
-# title | jargon, for four topics of a kind | layouts | items | unit | low-high | pages (when more than one)
+# title | jargon, for two topics of a kind | layouts | items | unit | low-high | pages (when more than one)
 KINDS: tuple[Kind, ...] = (
     _kind(
         "Annual report",
@@ -151,9 +151,9 @@ KINDS: tuple[Kind, ...] = (
         "portrait landscape",
         True,
         """
-        Revenue | top line | bar table line | products | m EUR | 20-900
+        Revenue | | bar table line | products | m EUR | 20-900
         Operating costs | opex | pie bar table | regions | m EUR | 10-600
-        Net profit | bottom line | line bar | months | m EUR | 2-90
+        Net profit | | line bar | months | m EUR | 2-90
         Investments | capex | table bar figures | sites | m EUR | 3-150
         Cash balance | | line figures | months | m EUR | 5-250
         Debt | | bar table | Loans,Leases,Bonds,Credit,Other | m EUR | 4-300
@@ -176,8 +176,8 @@ KINDS: tuple[Kind, ...] = (
         Delivery times | lead time | bar line | products | days | 2-60
         Complaints | | line bar table | months | cases | 10-700
         Market share | | pie figures | regions | % | 4-50
-        Stock levels | inventory | table bar | products | units | 100-9000
-        Returned goods | RMA | bar table | products | units | 10-800
+        Stock levels | | table bar | products | units | 100-9000
+        Returned goods | | bar table | products | units | 10-800
         Next steps | | bullets timeline | events | | 2-60
         Factory output | | line figures | months | tons | 100-4000
         """,
@@ -193,11 +193,11 @@ KINDS: tuple[Kind, ...] = (
         Parts overview | | diagram | parts | | 2-90
         Installation | | diagram bullets | Base,Pump,Lid,Tank,Cable | mm | 10-400
         Wiring | | diagram table | Red wire,Blue wire,Green wire,Plug,Fuse | V | 5-400
-        Cleaning | washdown | bullets columns | Filter,Tank,Lid,Hose,Nozzle | min | 5-90
+        Cleaning | | bullets columns | Filter,Tank,Lid,Hose,Nozzle | min | 5-90
         Fault codes | troubleshooting | table | Code E1,Code E2,Code E3,Code E4,Code E5,Code E6 | min | 2-90
         Technical data | specs | table | Weight,Height,Width,Depth,Power,Flow | | 20-900 | 2
         Service plan | | table timeline | Oil,Filter,Belt,Seal,Hose,Fan | hours | 50-5000
-        Spare parts | consumables | table diagram | parts | EUR | 4-600
+        Spare parts | | table diagram | parts | EUR | 4-600
         Warranty | | columns letter | Motor,Frame,Glass,Battery | months | 6-72
         Disposal | | columns bullets | Metal,Glass,Oil,Battery | kg | 1-80
         """,
@@ -212,13 +212,13 @@ KINDS: tuple[Kind, ...] = (
         Accidents | LTI | bar line | months | cases | 1-99
         Near misses | | bar line | sites | cases | 3-190
         First aid cases | | table bar | groups | cases | 2-160
-        Safety training | toolbox talks | table figures | groups | hours | 10-900
+        Safety training | | table figures | groups | hours | 10-900
         Fire drills | | timeline table | sites | min | 2-30
         Protective gear | PPE | table pie | Helmets,Gloves,Boots,Goggles,Vests | pieces | 20-900
         Inspections | | bar table | sites | visits | 2-60
         Noise levels | | bar figures | sites | dB | 41-99
         Lost work days | | line pie | months | days | 5-300
-        Chemical storage | hazmat | table columns | Acids,Paints,Fuels,Solvents,Gases | liters | 20-2000
+        Chemical storage | | table columns | Acids,Paints,Fuels,Solvents,Gases | liters | 20-2000
         """,
     ),
     _kind(
@@ -233,9 +233,9 @@ KINDS: tuple[Kind, ...] = (
         Delivery charges | freight fees | table figures | regions | EUR | 4-150
         Service rates | | table | Repair,Check,Advice,Setup,Travel | EUR | 30-220
         Rental prices | | table bar | products | EUR | 6-400
-        Payment terms | net days | bullets columns | Standard,New client,Export,Partner | days | 5-90
+        Payment terms | | bullets columns | Standard,New client,Export,Partner | days | 5-90
         Repair prices | | table | parts | EUR | 10-500
-        Packaging costs | crating | table pie | Box,Crate,Pallet,Drum,Bag | EUR | 2-90
+        Packaging costs | | table pie | Box,Crate,Pallet,Drum,Bag | EUR | 2-90
         Storage fees | | bar table | sites | EUR | 10-300
         Order form | | form | products | EUR | 10-900
         """,
@@ -250,10 +250,10 @@ KINDS: tuple[Kind, ...] = (
         Invoice | | form | products | EUR | 20-4000
         Credit note | | form | products | EUR | 20-900
         Payment reminder | dunning | letter form | products | EUR | 50-5000
-        Delivery note | packing list | form table | products | units | 2-400
+        Delivery note | | form table | products | units | 2-400
         Receipt | | form | products | EUR | 5-700
         Purchase order | PO | form | products | EUR | 50-9000
-        Quotation | bid | form | products | EUR | 50-9000
+        Quotation | | form | products | EUR | 50-9000
         Account statement | | table | Opening,Invoices,Payments,Fees,Closing | EUR | 100-9900
         Customs form | | form | products | kg | 5-900
         """,
@@ -266,8 +266,8 @@ KINDS: tuple[Kind, ...] = (
         True,
         """
         Travel claim | R7 | form | Hotel,Train,Taxi,Meals | EUR | 10-700
-        Leave request | H3 | form | Days asked,Days left,Days used | days | 1-30
-        Training application | T9 | form | Fee,Travel,Books | EUR | 20-1900
+        Leave request | | form | Days asked,Days left,Days used | days | 1-30
+        Training application | | form | Fee,Travel,Books | EUR | 20-1900
         Equipment loan | | form | Laptop,Camera,Phone,Drill | days | 2-90
         Visitor pass | | form | Gate,Room,Badge | | 10-990
         Overtime sheet | | form | Monday,Tuesday,Friday,Sunday | hours | 1-9
@@ -286,12 +286,12 @@ KINDS: tuple[Kind, ...] = (
         True,
         """
         Main findings | | columns bullets | Steel,Glass,Rubber,Carbon | % | 2-90
-        Test methods | protocol | columns diagram | Heat,Load,Dust,Light | min | 5-300
+        Test methods | | columns diagram | Heat,Load,Dust,Light | min | 5-300
         Test results | | line table bar | Trial A,Trial B,Trial C,Trial D | points | 20-900
         Error rates | | bar line | Trial A,Trial B,Trial C,Trial D | % | 1-30
         Sample sizes | | table pie | groups | people | 12-900
         Measuring device | test rig | diagram | parts | mm | 4-200
-        Sources | bibliography | bullets columns | people | | 2-90
+        Sources | | bullets columns | people | | 2-90
         Funding | grants | pie table | State,Union,Firms,Donors | k EUR | 20-900
         Study team | | table | people | hours | 20-900
         Material strength | | bar line | Steel,Glass,Rubber,Carbon,Wood | MPa | 20-900
@@ -310,10 +310,10 @@ KINDS: tuple[Kind, ...] = (
         Risks | | table bullets | Delay,Weather,Strike,Price rise,Supplier | points | 1-25
         Deliverables | | bullets timeline | events | | 2-90
         Meetings | | timeline table | Kickoff,Design,Review,Board,Closing | hours | 1-9
-        Work packages | WBS | bar table | Survey,Design,Build,Test,Handover | hours | 40-900
+        Work packages | | bar table | Survey,Design,Build,Test,Handover | hours | 40-900
         Acceptance test | UAT | form table | Power,Speed,Noise,Heat,Leaks | points | 20-99
         Change requests | | line table | months | cases | 1-60
-        Progress | burnup | line bar | months | % | 3-99
+        Progress | | line bar | months | % | 3-99
         """,
     ),
     _kind(
@@ -323,7 +323,7 @@ KINDS: tuple[Kind, ...] = (
         "portrait square",
         False,
         """
-        Meeting invitation | convocation | letter | text | | 2-90
+        Meeting invitation | | letter | text | | 2-90
         New director | | letter | text | | 2-90
         Merger offer | takeover | letter | text | | 2-90
         Share buyback | | letter | text | | 2-90
@@ -331,7 +331,7 @@ KINDS: tuple[Kind, ...] = (
         Choice of auditor | | letter | text | | 2-90
         Office move | | letter | text | | 2-90
         Plant closure | | letter | text | | 2-90
-        Voting results | ballot count | table pie | Yes,No,Abstain,Absent | votes | 100-9000
+        Voting results | | table pie | Yes,No,Abstain,Absent | votes | 100-9000
         """,
     ),
     _kind(
@@ -346,10 +346,10 @@ KINDS: tuple[Kind, ...] = (
         Waste | | pie table | Paper,Metal,Plastic,Food,Glass | tons | 10-900
         Carbon emissions | GHG | bar line figures | sites | tons | 100-9000
         Recycling rate | | bar figures | sites | % | 10-97
-        Vehicle fleet | motor pool | pie table | Cars,Vans,Trucks,Bikes,Buses | vehicles | 4-400
+        Vehicle fleet | | pie table | Cars,Vans,Trucks,Bikes,Buses | vehicles | 4-400
         Suppliers | | bar table | regions | firms | 5-400
         Solar panels | PV | line bar | sites | kW | 10-900
-        Air quality | particulates | line figures | months | points | 10-90
+        Air quality | | line figures | months | points | 10-90
         Tree planting | | bar timeline | sites | trees | 100-9000
         """,
     ),
@@ -362,8 +362,8 @@ KINDS: tuple[Kind, ...] = (
         """
         Employees | headcount | bar table | sites | people | 20-4000
         New hires | | bar line | months | people | 2-300
-        Staff turnover | attrition | line bar | groups | % | 1-30
-        Sick days | absenteeism | line table | months | days | 20-900
+        Staff turnover | | line bar | groups | % | 1-30
+        Sick days | | line table | months | days | 20-900
         Overtime | | bar table | groups | hours | 50-4000
         Training hours | L&D | table figures | groups | hours | 20-2000
         Age groups | | pie bar | Under 25,25 to 34,35 to 44,45 to 54,Over 54 | people | 10-900

@@ -332,10 +332,11 @@ class QueryMaker:
         return query
 
     def _negatives(self, query: Query) -> list[str]:
-        """Four pages that do not answer: other period, other organization, same layout, same document."""
+        """Four pages that do not answer: same document, other period, other organization, same layout."""
         rng, document, page = self.rng, query.document, query.page
         mine, alike = self.by_organization[document.organization.first], self.by_topic[page.topic.title]
         groups = [  # made one after the other, and only as long as pages are missing
+            lambda: [p for d, p in mine if d is document and p.topic is not page.topic],
             lambda: [p for d, p in mine if p.topic is page.topic and d.period != document.period],
             lambda: (
                 [
@@ -346,7 +347,6 @@ class QueryMaker:
                 or [p for d, p in alike if d.organization is not document.organization]
             ),
             lambda: [p for d, p in mine if p.layout == page.layout and p.topic is not page.topic],
-            lambda: [p for d, p in mine if d is document and p.topic is not page.topic],
             lambda: [p for _, p in mine],
             lambda: [p for _, p in mine],
             lambda: [p for _, p in self.by_layout[page.layout]],

@@ -1,0 +1,288 @@
+"""Checks around a training run. Each stops it with what is wrong and how to put it right.
+
+Training on the wrong input rarely fails: it runs to its end, and the model has learned nothing, or has
+learned the pages that it is scored with. Each check costs little next to a minute of training.
+`dataset.check_columns` comes before them, when the rows are made.
+
+A trainer here is a `SentenceTransformerTrainer` whose data set has the query in its first column and pages in
+all others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import datasets
+    import torch
+    from sentence_transformers import SentenceTransformerTrainer
+
+SIDE = 48  # pixels a side of the grey picture that stands for a page in the search for near-duplicates
+# Grey levels of 255: pages whose pictures differ by less, on average, count as the same. A page of the course
+# that was scaled to another size differs from itself by 0.4 at most, as a JPEG of quality 75 by 0.2 (median),
+# and from a page of another organization by 1.7 or more.
+NEAR = 0.6
+BLANK = 2.0  # grey levels: a page whose picture varies by less (standard deviation) shows nothing
+
+
+def trainable_parameters(model: torch.nn.Module) -> int:
+    """Number of weights that training may change.
+
+    Raises:
+        ValueError: there is none.
+    """
+    count = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    if count == 0:
+        raise ValueError(
+            "No weight is trainable, so training would change nothing. Call model.requires_grad_(True), or "
+            "add an adapter whose weights are trainable."
+        )
+    return count
+
+
+def no_shared_pages(
+    train: datasets.Dataset, corpus: datasets.Dataset, columns: Sequence[str], near: float = NEAR
+) -> tuple[int, int]:
+    """Check that no page of `corpus`, which a model is scored with, is among the pages trained on.
+
+    Three ways to be the same page: the same id, the same pixels, nearly the same pixels. Blank pages are left
+    out. Returns how many pages are trained on and how many scored with, each counted once.
+
+    Args:
+        train: rows with the page columns `columns`, and page_id and negative_ids where it has them.
+        corpus: rows with page_id and image.
+        near: grey levels of 255 that the same page may differ by; 0 looks for the same ids only.
+
+    Raises:
+        ValueError: a page is in both, with its id and how it was found.
+    """
+    fix = "Split by document before making rows, and take these pages out of the training rows."
+    ids = set(train["page_id"]) if "page_id" in train.column_names else set()
+    if "negative_ids" in train.column_names:
+        ids = ids.union(*train["negative_ids"])
+    names = list(corpus["page_id"])
+    both = ids.intersection(names)
+    if both:
+        raise ValueError(
+            f"{len(both)} pages that the model is scored with are trained on, such as {min(both)}. {fix}"
+        )
+    trained, scored = page_pictures(train, columns), page_pictures(corpus, ["image"])
+    a, b = (np.stack(list(pictures.values())) for pictures in (scored, trained))
+    distance = nearest(a, b, near)
+    distance[a.std(axis=1) < BLANK] = np.inf
+    if distance.min() < near:
+        worst = int(distance.argmin())
+        name = names[_keys(corpus, "image").index(list(scored)[worst])]
+        raise ValueError(
+            f"{int((distance < near).sum())} pages that the model is scored with look like pages trained on, "
+            f"such as {name}, {distance[worst]:.2f} grey levels from one. {fix} If they "
+            f"are different pages all the same, lower `near`, now {near}."
+        )
+    return len(trained), len(scored)
+
+
+def page_pictures(rows: datasets.Dataset, columns: Sequence[str]) -> dict[str, np.ndarray]:
+    """Every page in `columns` once, as a grey picture of `SIDE` x `SIDE` (float32, flat, 0 to 255).
+
+    Keys: the picture file's path, or a hash of its bytes where there is no path.
+    """
+    import datasets
+    from PIL import Image
+
+    decoder, found = datasets.Image(), {}
+    for column in columns:
+        values = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+        for key, value in zip(_keys(rows, column), values, strict=True):
+            if key not in found:
+                picture = decoder.decode_example(value[column]).convert("L")
+                small = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+                found[key] = np.asarray(small, np.float32).ravel()
+    return found
+
+
+def nearest(a: np.ndarray, b: np.ndarray, near: float = NEAR) -> np.ndarray:
+    """For each row of `a` (n, d) the mean absolute difference to the most similar row of `b` (m, d): (n,).
+
+    Exact below `near`, which is what counts; infinite where no row of `b` has a mean that close.
+    """
+    means = b.mean(axis=1)
+    order = np.argsort(means)
+    means, distance = means[order], np.full(len(a), np.inf)
+    for i, row in enumerate(a):
+        # a mean of absolute differences is never below the difference of the means
+        low, high = np.searchsorted(means, [row.mean() - near, row.mean() + near])
+        if low < high:
+            distance[i] = np.abs(b[order[low:high]] - row).mean(axis=1).min()
+    return distance
+
+
+def page_tokens(trainer: SentenceTransformerTrainer, rows: int = 4) -> dict[str, list[int]]:
+    """Visual tokens of each column in the first rows, exactly as the trainer will feed them to the loss.
+
+    Raises:
+        ValueError: a page without visual tokens (fed as text, such as its file name); a query that has some.
+    """
+    features = _features(trainer, range(min(rows, len(trainer.train_dataset))))
+    image_token = trainer.model.transformers_model.config.image_token_id
+    counts = {
+        name: (feature["input_ids"] == image_token).sum(dim=1).tolist() for name, feature in features.items()
+    }
+    query, *pages = counts
+    if max(counts[query]) > 0:
+        raise ValueError(
+            f"Column {query!r} should hold queries, and has visual tokens. Put the columns in the loss's "
+            "order: the query, its page, then negatives."
+        )
+    for name in pages:
+        if min(counts[name]) == 0:
+            raise ValueError(
+                f"Column {name!r} reaches the model without a single visual token: its pages are read as "
+                "text. Give it the type datasets.Image(), for example with "
+                f"dataset.cast_column({name!r}, datasets.Image())."
+            )
+    return counts
+
+
+def same_prompts(trainer: SentenceTransformerTrainer, row: int = 0) -> str:
+    """Check that training and encoding feed the model the same tokens for a query and its page.
+
+    Returns the query as the model reads it, its prompt included.
+
+    Raises:
+        ValueError: they differ, with the beginning of both.
+    """
+    model, caught = trainer.model, []
+    hook = model[0].register_forward_pre_hook(
+        lambda module, inputs: caught.append(inputs[0]["input_ids"][0].tolist())
+    )
+    features = _features(trainer, [row])
+    query, page, *_ = features
+    try:
+        example = trainer.train_dataset[row]
+        model.encode_query([example[query]], show_progress_bar=False)
+        model.encode_document([example[page]], show_progress_bar=False)
+    finally:
+        hook.remove()
+    for name, encoded in zip((query, page), caught, strict=True):
+        mask = features[name]["attention_mask"][0].bool()
+        trained = features[name]["input_ids"][0][mask].tolist()
+        if trained != encoded:
+            before, after = (model.tokenizer.decode(ids)[:80] for ids in (trained, encoded))
+            raise ValueError(
+                f"Column {name!r} is trained as {before!r} and encoded as {after!r}. Pass the model's "
+                f"prompts to the training arguments: prompts={{{name!r}: model.prompts[...], ...}}."
+            )
+    return model.tokenizer.decode(caught[0])
+
+
+def no_repeats_in_a_batch(trainer: SentenceTransformerTrainer, batches: int = 20) -> int:
+    """Check that no query and no positive comes twice in a batch: each would count as wrong for the other.
+
+    Returns the number of batches looked at, at most `batches`.
+
+    Raises:
+        ValueError: a text or page that a batch holds twice, and the sampler that prevents it.
+    """
+    query, page, *_ = trainer.train_dataset.column_names
+    keys = {query: list(trainer.train_dataset[query]), page: _keys(trainer.train_dataset, page)}
+    looked_at = 0
+    for batch in islice(trainer.get_train_dataloader().batch_sampler, batches):
+        for name, values in keys.items():
+            value, times = Counter(values[i] for i in batch).most_common(1)[0]
+            if times > 1:
+                raise ValueError(
+                    f"A batch holds {value!r} {times} times in column {name!r}: each counts as wrong for the "
+                    "other. Set batch_sampler=BatchSamplers.NO_DUPLICATES in the training arguments."
+                )
+        looked_at += 1
+    return looked_at
+
+
+def loss_fell(history: Sequence[Mapping], must_fall: bool = True) -> tuple[float, float]:
+    """First and last training loss in a trainer's `state.log_history`.
+
+    Args:
+        must_fall: False for a run of so few steps that its warm-up is barely over.
+
+    Raises:
+        RuntimeError: no loss was logged, one is not finite, or the last is not below the first.
+    """
+    losses = [float(entry["loss"]) for entry in history if "loss" in entry]
+    if not losses:
+        raise RuntimeError("No loss was logged. Set logging_steps in the training arguments.")
+    if not all(map(math.isfinite, losses)):
+        raise RuntimeError(
+            "The loss is not finite. Lower the learning rate, or train in bfloat16 rather than float16."
+        )
+    if must_fall and losses[-1] >= losses[0]:
+        raise RuntimeError(
+            f"The loss did not fall ({losses[0]:.3f} to {losses[-1]:.3f}). Check the learning rate, and that "
+            "the columns are in the loss's order."
+        )
+    return losses[0], losses[-1]
+
+
+def sample_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """About a thousand values of each trainable weight tensor, to see afterwards whether it moved."""
+    weights = {name: w.detach().flatten() for name, w in model.named_parameters() if w.requires_grad}
+    return {name: values[:: len(values) // 1000 + 1].cpu().clone() for name, values in weights.items()}
+
+
+def weights_moved(before: Mapping[str, torch.Tensor], model: torch.nn.Module) -> int:
+    """Number of weight tensors that differ from `before`, which `sample_weights` made.
+
+    Raises:
+        RuntimeError: none does.
+    """
+    import torch
+
+    after = sample_weights(model)
+    moved = sum(not torch.equal(values, after[name]) for name, values in before.items())
+    if moved == 0:
+        raise RuntimeError(
+            "No weight has changed. Is the learning rate 0, or so small that the weights' precision rounds "
+            "it away? Load the model in float32 and set learning_rate."
+        )
+    return moved
+
+
+def embeddings_moved(before: np.ndarray, after: np.ndarray) -> float:
+    """Mean cosine similarity of embeddings (n, d) with themselves after training; 1 is unmoved.
+
+    Raises:
+        RuntimeError: they are the same, so another model is scored than the one that was trained.
+    """
+    before, after = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (before, after))
+    similarity = float((before * after).sum(axis=1).mean())
+    if similarity > 1 - 1e-6:
+        raise RuntimeError(
+            "The embeddings are those of the model before training. Score the model that was trained, and "
+            "check which folder its weights were loaded from."
+        )
+    return similarity
+
+
+def _features(trainer: SentenceTransformerTrainer, rows: Sequence[int]) -> dict[str, dict]:
+    """What the trainer would feed the loss for these rows: column -> input_ids, attention_mask, ..."""
+    features, _ = trainer.collect_features(trainer.data_collator([trainer.train_dataset[i] for i in rows]))
+    return dict(zip(trainer.train_dataset.column_names, features, strict=True))
+
+
+def _keys(rows: datasets.Dataset, column: str) -> list[str]:
+    """What tells the pictures of a column apart: the path where there is one, else a hash of the bytes."""
+    import datasets
+
+    values = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))[column]
+    return [
+        value["path"]
+        if value["bytes"] is None
+        else hashlib.blake2b(value["bytes"], digest_size=12).hexdigest()
+        for value in values
+    ]

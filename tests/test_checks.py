@@ -1,0 +1,197 @@
+"""The checks around training: each stops a copy of notebook 04 into which its fault was planted."""
+
+import json
+import os
+import subprocess
+import sys
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from helpers import checks
+from helpers.profiles import ROOT
+
+NOTEBOOK = ROOT / "notebooks" / "04_train_embedding.ipynb"
+# Few pages to be scored with, so that a copy of the notebook takes seconds.
+SHORTER = {
+    'eval_dataset = data["eval"]': 'eval_dataset = data["eval"].select(range(8))',
+    'eval_corpus = dataset.load_corpus(profile, "eval")': "eval_corpus = "
+    'dataset.load_corpus(profile, "eval")\n'
+    'answers = set().union(*eval_dataset["page_ids"])\n'
+    'ids = eval_corpus["page_id"]\n'
+    "eval_corpus = eval_corpus.select([i for i, page in enumerate(ids) if i < 12 or page in answers])",
+}
+TRAIN = 'train_dataset = data["train"].select_columns(columns)'
+AS_TEXT = """
+names = [f"page-{i}.png" for i in range(len(train_dataset))]
+train_dataset = train_dataset.remove_columns("image").add_column("image", names).select_columns(columns)
+"""
+COPIES = """
+pages = data["eval"].select(range(8))
+pages = pages.map(lambda row: {"image": row["image"].resize((150, 200))})
+data["train"] = datasets.concatenate_datasets([pages, data["train"].select(range(24))])
+data["train"] = data["train"].remove_columns(["page_id", "negative_ids"])
+"""
+LOAD = "data = dataset.load_dataset(profile)"
+ARGUMENTS = "query_prompt, page_prompt = "
+#: name -> ({text in the notebook: what stands there instead}, the message that the notebook stops with)
+FAULTS = {
+    "an id column is left in": (
+        {TRAIN: 'train_dataset = data["train"].select_columns([*columns, "page_id"])'},
+        "columns that a loss would take for inputs",
+    ),
+    "columns in another order": (
+        {TRAIN: 'train_dataset = data["train"].select_columns(columns[::-1])'},
+        "columns are in the wrong order",
+    ),
+    "pages as file names": (
+        {"dataset.check_columns(train_dataset, columns, exact=True)": AS_TEXT},
+        "without a single visual token",
+    ),
+    "evaluation pages in training": (
+        {LOAD: f'{LOAD}\ndata["train"] = data["eval"]'},
+        "that the model is scored with are trained on",
+    ),
+    "evaluation pages in training, under other names": (
+        {LOAD: f"import datasets\n\n{LOAD}{COPIES}"},
+        "look like pages trained on",
+    ),
+    "a row twice in a batch": (
+        {
+            TRAIN: TRAIN.replace(".select_columns", ".select([0] * 8).select_columns"),
+            "BatchSamplers.NO_DUPLICATES": "BatchSamplers.BATCH_SAMPLER",
+        },
+        "each counts as wrong for the other",
+    ),
+    "a frozen model": (
+        {"trainable = checks": "model.requires_grad_(False)\ntrainable = checks"},
+        "No weight is trainable",
+    ),
+    "no prompts in training": (
+        {'    prompts={"query": query_prompt, "image": page_prompt, "negative_0": page_prompt},\n': ""},
+        "is trained as",
+    ),
+    "a learning rate far too high": (
+        {"learning_rate=profile.learning_rate": "learning_rate=3.0"},
+        "The loss ",
+    ),
+    "a learning rate of zero": (
+        {"learning_rate=profile.learning_rate": "learning_rate=0.0"},
+        "No weight has changed",
+    ),
+    "another model scored": (
+        {
+            "finetuned_embeddings = evaluate(model)": "finetuned_embeddings = evaluate("
+            'SentenceTransformer(profile.path(profile.embedding_model), device="cpu"))'
+        },
+        "those of the model before training",
+    ),
+}
+
+
+def planted(faults: dict[str, str]) -> dict:
+    """Notebook 04 with each text in `faults` replaced, once."""
+    notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    for old, new in (SHORTER | faults).items():
+        found = [cell for cell in notebook["cells"] if old in "".join(cell["source"])]
+        assert len(found) == 1, f"{old!r} stands in {len(found)} cells of notebook 04"
+        found[0]["source"] = "".join(found[0]["source"]).replace(old, new)
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+def run(notebook: dict, runs, **parameters) -> str:
+    """What papermill prints while it runs the notebook, the error at the end included."""
+    file = runs / "copy.ipynb"
+    file.write_text(json.dumps(notebook), encoding="utf-8")
+    settings = {"TRAIN_ROWS": 32, "BATCH_SIZE": 4, "MINI_BATCH_SIZE": 4, "MAX_STEPS": 2} | parameters
+    command = [sys.executable, "-m", "papermill", str(file), str(file), "--cwd", str(ROOT / "notebooks")]
+    command += [part for name, value in settings.items() for part in ("-p", name, str(value))]
+    environment = os.environ | {"VDR_COURSE_RUNS": str(runs)}
+    shown = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return shown.stdout + shown.stderr
+
+
+@pytest.mark.slow
+def test_the_shortened_notebook_runs_to_its_end(runs):
+    shown = run(planted({}), runs)
+    assert "Traceback" not in shown, shown[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_planted_fault_stops_the_notebook(name, runs):
+    faults, message = FAULTS[name]
+    steps = 20 if "too high" in name else 2
+    shown = run(planted(faults), runs, MAX_STEPS=steps)
+    error = shown[shown.find("Traceback") :]
+    assert message in error, shown[-3000:]
+
+
+def page(words: str, size=(224, 320)) -> Image.Image:
+    picture = Image.new("RGB", size, "white")
+    ImageDraw.Draw(picture).text((20, 30), words, fill="black", font_size=24)
+    return picture
+
+
+def rows(*pictures: Image.Image) -> datasets.Dataset:
+    columns = {"page_id": [f"p{i}" for i in range(len(pictures))], "image": list(pictures)}
+    return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+
+
+def test_no_shared_pages_finds_copies_by_their_pixels():
+    train = rows(page("first page\nof a report"), page("second page\nof it"))
+    other = rows(page("another one\nwith other words"))
+    assert checks.no_shared_pages(train.remove_columns("page_id"), other, ["image"]) == (2, 1)
+    larger = rows(page("second page\nof it").resize((336, 480)))
+    with pytest.raises(ValueError, match="such as p0, 0.*Split by document"):
+        checks.no_shared_pages(train.remove_columns("page_id"), larger, ["image"])
+    with pytest.raises(ValueError, match="such as p0"):
+        checks.no_shared_pages(train, other, ["image"])
+
+
+def test_nearest_is_exact_where_it_counts():
+    rng = np.random.default_rng(0)
+    b = rng.uniform(0, 255, (30, 64)).astype(np.float32)
+    a = np.concatenate([b[:5] + rng.uniform(-0.5, 0.5, (5, 64)), b[5:10] + 3]).astype(np.float32)
+    found, brute = checks.nearest(a, b), np.abs(a[:, None] - b).mean(axis=2).min(axis=1)
+    assert np.allclose(found[:5], brute[:5]) and (brute[:5] < checks.NEAR).all()
+    assert (found[5:] >= checks.NEAR).all() and (brute[5:] >= checks.NEAR).all()
+
+
+def test_loss_fell():
+    log = [{"loss": "3.0"}, {"eval_loss": 9.0}, {"loss": 2.0}]
+    assert checks.loss_fell(log) == (3.0, 2.0)
+    with pytest.raises(RuntimeError, match="did not fall"):
+        checks.loss_fell(log[::-1])
+    assert checks.loss_fell(log[::-1], must_fall=False) == (2.0, 3.0)
+    with pytest.raises(RuntimeError, match="not finite"):
+        checks.loss_fell([{"loss": float("nan")}], must_fall=False)
+    with pytest.raises(RuntimeError, match="logging_steps"):
+        checks.loss_fell([{"eval_loss": 1.0}])
+
+
+def test_weights_and_embeddings_moved():
+    import torch
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+    assert checks.trainable_parameters(model) == 4 * 3 + 3 + 3 * 2 + 2
+    before = checks.sample_weights(model)
+    with pytest.raises(RuntimeError, match="No weight has changed"):
+        checks.weights_moved(before, model)
+    with torch.no_grad():
+        model[0].weight += 1
+    assert checks.weights_moved(before, model) == 1
+    with pytest.raises(ValueError, match="No weight is trainable"):
+        checks.trainable_parameters(model.requires_grad_(False))
+
+    vectors = np.eye(3, 5)
+    with pytest.raises(RuntimeError, match="before training"):
+        checks.embeddings_moved(vectors, 2 * vectors)
+    assert checks.embeddings_moved(vectors, vectors + 1) == pytest.approx(2 / np.sqrt(8))

@@ -1,0 +1,83 @@
+"""The plan of a training run: what it counts, and that it leaves no trace."""
+
+import pytest
+
+from helpers import planning
+from helpers.profiles import ROOT, get_profile
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (600, "10 min"), (5399, "1 h 30 min"), (7800, "2 h 10 min")],
+)
+def test_duration(seconds, shown):
+    assert planning.duration(seconds) == shown
+
+
+@pytest.fixture(scope="module")
+def make_trainer(tmp_path_factory):
+    """A trainer on a few text pairs: the plan asks nothing of pages."""
+    import torch
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    profile = get_profile("small")
+    path = str(ROOT / profile.embedding_model)
+    model = SentenceTransformer(path, device="cpu", model_kwargs={"dtype": torch.float32})
+    rows = Dataset.from_dict({"a": [f"word {i}" for i in range(20)], "b": [f"page {i}" for i in range(20)]})
+
+    def make(**settings):
+        args = SentenceTransformerTrainingArguments(
+            output_dir=str(tmp_path_factory.mktemp("out")),
+            use_cpu=True,
+            report_to="none",
+            per_device_train_batch_size=8,
+            **settings,
+        )
+        loss = MultipleNegativesRankingLoss(model)
+        return SentenceTransformerTrainer(model=model, args=args, train_dataset=rows, loss=loss)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [({"num_train_epochs": 1}, 3), ({"num_train_epochs": 2.5}, 8), ({"max_steps": 5}, 5)]
+    + [({"num_train_epochs": 1, "gradient_accumulation_steps": 2}, 2)],
+)
+def test_counts_the_steps_that_the_trainer_takes(make_trainer, settings, steps):
+    trainer = make_trainer(**settings)
+    planned = planning.plan(trainer, probes=1)
+    assert planned.steps == steps
+    trainer.train()
+    assert trainer.state.global_step == steps
+    assert planned.rows == 20 and planned.batch_size == 8
+    assert planned.trainable == planned.weights > 3e6
+    assert planned.seconds > 0 and planned.peak_memory_mb > 100
+    assert "float32" in str(planned)
+
+
+def test_leaves_no_trace(make_trainer):
+    import torch
+
+    trainer = make_trainer(max_steps=1)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    planning.plan(trainer, probes=2)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert all(torch.equal(before[name], value) for name, value in trainer.model.state_dict().items())
+    assert all(weight.grad is None for weight in trainer.model.parameters())
+
+
+def test_too_few_rows(make_trainer):
+    trainer = make_trainer(max_steps=1)
+    trainer.train_dataset = trainer.train_dataset.select(range(4))
+    with pytest.raises(ValueError, match="4 training rows and a batch has 8"):
+        planning.plan(trainer)
+    with pytest.raises(ValueError, match="probes must be at least 1"):
+        planning.plan(trainer, probes=0)
