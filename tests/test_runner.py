@@ -137,13 +137,15 @@ def test_outputs_are_cleaned_of_what_does_not_last(tmp_path):
         new_output("display_data", data={outputs.WIDGET: {}, "text/plain": "HBox()"}),
         new_output("execute_result", data={"text/plain": "<object at 0x7f00deadbeef>"}, execution_count=1),
     ]
-    injected = new_code_cell("PROFILE = 1", metadata={"tags": ["injected-parameters"]})
+    injected = new_code_cell("PROFILE = 1", metadata={"tags": ["injected-parameters"]}, execution_count=1)
+    cell.execution_count = cell.outputs[-1].execution_count = 2
     made = notebook(injected, cell)
     made.metadata.update({"widgets": {}, "papermill": {"start_time": "now"}})
     outputs.clean(made)
     assert set(made.metadata) == {"kernelspec", "language_info"}
     assert len(made.cells) == 1
     assert made.cells[0].metadata == {"tags": ["t"]}
+    assert made.cells[0].execution_count == made.cells[0].outputs[-1].execution_count == 1
     assert [output.get("text") or output.data["text/plain"] for output in made.cells[0].outputs] == [
         "saved to runs/small/model\n",
         "<object at 0x...>",

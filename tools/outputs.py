@@ -33,7 +33,10 @@ def clean(notebook) -> None:
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
-    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    injected = [c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", [])]
+    notebook.cells = [c for c in notebook.cells if c not in injected]
+    for cell in injected:
+        _close_gap(notebook, cell.execution_count)
     for cell in notebook.cells:
         cell.metadata = {name: cell.metadata[name] for name in KEPT_CELL_METADATA if name in cell.metadata}
         if cell.cell_type == "code":
@@ -62,6 +65,15 @@ def _clean_text(text: str) -> str:
         text = text.replace(folder, "" if folder.endswith(os.sep) else ".")
     text = text.replace(str(Path.home()), "~")
     return re.sub(r"\bat 0x[0-9a-fA-F]+", "at 0x...", text)
+
+
+def _close_gap(notebook, removed: int) -> None:
+    """Count the cells after a removed one as if it had never run."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            for counted in (cell, *cell.outputs):
+                if (counted.get("execution_count") or 0) > removed:
+                    counted.execution_count -= 1
 
 
 def write_notebook(notebook, file: Path) -> None:
