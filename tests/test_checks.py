@@ -47,7 +47,7 @@ FAULTS = {
         "columns are in the wrong order",
     ),
     "pages as file names": (
-        {"dataset.check_columns(train_dataset, columns, exact=True)": AS_TEXT},
+        {"trainer = SentenceTransformerTrainer(": f"{AS_TEXT}trainer = SentenceTransformerTrainer("},
         "without a single visual token",
     ),
     "evaluation pages in training": (
@@ -84,7 +84,8 @@ FAULTS = {
     "another model scored": (
         {
             "finetuned_embeddings = evaluate(model)": "finetuned_embeddings = evaluate("
-            'SentenceTransformer(profile.path(profile.embedding_model), device="cpu"))'
+            "SentenceTransformer(profile.path(profile.embedding_model), device=device(), "
+            'model_kwargs={"dtype": torch.float32, "attn_implementation": training_attention()}))'
         },
         "those of the model before training",
     ),
@@ -116,12 +117,6 @@ def run(notebook: dict, runs, **parameters) -> str:
     environment = os.environ | {"VDR_COURSE_RUNS": str(runs)}
     shown = subprocess.run(command, env=environment, capture_output=True, text=True)
     return shown.stdout + shown.stderr
-
-
-@pytest.mark.slow
-def test_the_shortened_notebook_runs_to_its_end(runs):
-    shown = run(planted({}), runs)
-    assert "Traceback" not in shown, shown[-3000:]
 
 
 @pytest.mark.slow
@@ -194,4 +189,5 @@ def test_weights_and_embeddings_moved():
     vectors = np.eye(3, 5)
     with pytest.raises(RuntimeError, match="before training"):
         checks.embeddings_moved(vectors, 2 * vectors)
+    assert checks.embeddings_moved(vectors, vectors + 1e-5) == pytest.approx(1)
     assert checks.embeddings_moved(vectors, vectors + 1) == pytest.approx(2 / np.sqrt(8))
