@@ -155,8 +155,10 @@ def test_train_rows_cuts_train(monkeypatch, tmp_path):
 def test_load_split_renders_its_own_rows_only(monkeypatch, tmp_path):
     monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
     few = dataset.load_split(replace(SMALL, max_pixels=PIXELS), "dev", limit=3)
-    assert few["query_id"][:] == [query["query_id"] for query in dataset.load_queries("dev")[:3]]
-    assert len(list(tmp_path.rglob("*.png"))) == 15
+    queries = dataset.load_queries("dev")[:3]
+    assert few["query_id"][:] == [query["query_id"] for query in queries]
+    needed = {page for query in queries for page in (query["page_ids"][0], *query["negative_ids"])}
+    assert {file.stem for file in tmp_path.rglob("*.png")} == needed
     with pytest.raises(ValueError, match="no split"):
         dataset.load_split(SMALL, "test")
 
