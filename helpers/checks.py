@@ -99,10 +99,10 @@ def page_pictures(rows: datasets.Dataset, columns: Sequence[str]) -> dict[str, n
 
     decoder, found = datasets.Image(), {}
     for column in columns:
-        values = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-        for key, value in zip(_keys(rows, column), values, strict=True):
+        for row in _undecoded(rows, column):
+            key = _key(row[column])
             if key not in found:
-                picture = decoder.decode_example(value[column]).convert("L")
+                picture = decoder.decode_example(row[column]).convert("L")
                 small = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
                 found[key] = np.asarray(small, np.float32).ravel()
     return found
@@ -275,14 +275,22 @@ def _features(trainer: SentenceTransformerTrainer, rows: Sequence[int]) -> dict[
     return dict(zip(trainer.train_dataset.column_names, features, strict=True))
 
 
-def _keys(rows: datasets.Dataset, column: str) -> list[str]:
-    """What tells the pictures of a column apart: the path where there is one, else a hash of the bytes."""
+def _undecoded(rows: datasets.Dataset, column: str) -> datasets.Dataset:
+    """Only this column of pictures, as path and bytes."""
     import datasets
 
-    values = rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))[column]
-    return [
+    return rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+
+
+def _key(value: dict) -> str:
+    """What tells a picture from others: its path where there is one, else a hash of its bytes."""
+    return (
         value["path"]
         if value["bytes"] is None
         else hashlib.blake2b(value["bytes"], digest_size=12).hexdigest()
-        for value in values
-    ]
+    )
+
+
+def _keys(rows: datasets.Dataset, column: str) -> list[str]:
+    """The key of each picture in a column, row by row."""
+    return [_key(row[column]) for row in _undecoded(rows, column)]

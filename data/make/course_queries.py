@@ -244,7 +244,7 @@ class QueryMaker:
             facts.organization = organization.first
             who = organization.name if rng.random() < 0.6 else organization.first
 
-        # jargon: all of a paraphrase, one term in about one in seven of the others
+        # jargon: all of a paraphrase; of the others, about one in seven has one term
         topic_jargon = kind_jargon = period_jargon = style == "paraphrase"
         if style == "paraphrase":
             period_jargon = rng.random() < 0.75
