@@ -18,7 +18,7 @@ LOCK_SUM := $(shell cksum requirements.lock | cut -d ' ' -f 1)
 STAMP := $(VENV)/.installed-$(LOCK_SUM)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course test lint lab outputs readme lock clean
+.PHONY: help setup course test lint lab outputs readme sweeps lock clean
 
 help:
 	@echo "make course    run the notebooks in order into runs/$(PROFILE)/ and print the results"
@@ -27,6 +27,7 @@ help:
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make outputs   run the committed notebooks in place and keep their outputs clean"
 	@echo "make readme    write README.md's generated parts again (FROM=runs/small/results.json takes a new ledger)"
+	@echo "make sweeps    measure again what each choice around the loss does (data/measurements/sweeps.json)"
 	@echo "make lock      resolve requirements.lock again"
 	@echo "make clean     remove the runs of notebooks and caches; the environment stays (rm -rf $(VENV))"
 
@@ -60,6 +61,9 @@ outputs: $(STAMP)
 
 readme: $(STAMP)
 	@$(BIN)/python tools/readme.py $(if $(FROM),--from $(FROM))
+
+sweeps: $(STAMP)
+	@$(BIN)/python tools/sweeps.py
 
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv"; exit 1; }

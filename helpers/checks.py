@@ -30,6 +30,8 @@ SIDE = 48  # pixels a side of the grey picture that stands for a page in the sea
 # and from a page of another organization by 1.7 or more.
 NEAR = 0.6
 UNMOVED = 1e-6  # no number of an embedding of length 1 differs by more: rounding only
+SHORTEST = 32  # pixels: one visual token covers 32 x 32
+LARGEST = 50_000_000  # pixels: a page at 600 dots an inch has 35 million
 BLANK = 2.0  # grey levels: a page whose picture varies by less (standard deviation) shows nothing
 
 
@@ -46,6 +48,70 @@ def trainable_parameters(model: torch.nn.Module) -> int:
             "add an adapter whose weights are trainable."
         )
     return count
+
+
+def readable_rows(train: datasets.Dataset) -> int:
+    """Check that every row has a query with words and pages that a processor can read; return their number.
+
+    Looks at the head of each picture only: nothing is decoded. A data set that lies on disk as files is read
+    once through.
+
+    Raises:
+        ValueError: a query without words; a page that is missing, does not open, is smaller than a visual
+            token or far larger than a page, or is not plain grey or RGB. The row and the remedy are named.
+    """
+    query, *columns = train.column_names
+    for row, words in enumerate(train[query]):
+        if not isinstance(words, str) or not any(map(str.isalnum, words)):
+            raise ValueError(
+                f"Row {row} has a query of no words in column {query!r}: {words!r}. Take the row out with "
+                f"dataset.filter(lambda row: row[{query!r}].strip())."
+            )
+    seen = set()
+    for column in columns:
+        for row, picture in enumerate(_undecoded(train, column)[column]):
+            place = f"Row {row} has a page in column {column!r} that"
+            if picture is None:
+                raise ValueError(f"{place} is missing. Take the row out, or leave the column out.")
+            key = _key(picture)
+            if key not in seen:
+                seen.add(key)
+                wrong = _picture_problem(picture, column)
+                if wrong:
+                    raise ValueError(f"{place} {wrong}")
+    return len(train)
+
+
+def _picture_problem(picture: Mapping, column: str) -> str | None:
+    """What is wrong with a picture that is not decoded yet, {"path", "bytes"}, and the remedy; or None."""
+    import io
+    import warnings
+
+    from PIL import Image
+
+    name = f" ({picture['path']})" if picture["path"] else ""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # said below, with the row
+        try:
+            source = picture["path"] if picture["bytes"] is None else io.BytesIO(picture["bytes"])
+            with Image.open(source) as image:
+                width, height = image.size
+                mode, transparent = image.mode, "A" in image.getbands() or "transparency" in image.info
+        except Image.DecompressionBombError:
+            return f"has far more pixels than a page{name}. Scale it down before making rows."
+        except OSError as error:
+            return f"does not open{name}: {error}. Take the row out, or save the page anew."
+    if min(width, height) < SHORTEST:
+        return f"has {width} x {height} pixels{name}; a visual token covers 32 x 32. Take the row out."
+    if width * height > LARGEST:
+        return f"has {width:,} x {height:,} pixels{name}. Scale it down before making rows."
+    if transparent or mode not in ("1", "L", "RGB", "P"):
+        kind = "is transparent" if transparent else f"has the colours {mode}"
+        return (
+            f"{kind}{name}. Make all pages plain first: "
+            f"dataset.map(lambda row: {{{column!r}: pages.flatten(row[{column!r}])}})."
+        )
+    return None
 
 
 def no_shared_pages(
@@ -76,11 +142,11 @@ def no_shared_pages(
         )
     trained, scored = page_pictures(train, columns), page_pictures(corpus, ["image"])
     a, b = (np.stack(list(pictures.values())) for pictures in (scored, trained))
-    distance = nearest(a, b, near)
+    distance, _ = nearest(a, b, near)
     distance[a.std(axis=1) < BLANK] = np.inf
     if distance.min() < near:
         worst = int(distance.argmin())
-        name = names[_keys(corpus, "image").index(list(scored)[worst])]
+        name = names[page_keys(corpus, "image").index(list(scored)[worst])]
         raise ValueError(
             f"{int((distance < near).sum())} pages that the model is scored with look like pages trained on, "
             f"such as {name}, {distance[worst]:.2f} grey levels from one. {fix} If they "
@@ -108,20 +174,22 @@ def page_pictures(rows: datasets.Dataset, columns: Sequence[str]) -> dict[str, n
     return found
 
 
-def nearest(a: np.ndarray, b: np.ndarray, near: float = NEAR) -> np.ndarray:
-    """For each row of `a` (n, d) the mean absolute difference to the most similar row of `b` (m, d): (n,).
+def nearest(a: np.ndarray, b: np.ndarray, near: float = NEAR) -> tuple[np.ndarray, np.ndarray]:
+    """For each row of `a` (n, d) the mean absolute difference to the most similar row of `b` (m, d), and
+    which row that is: (n,) and (n,).
 
-    Exact below `near`, which is what counts; infinite where no row of `b` has a mean that close.
+    Exact below `near`, which is what counts; infinite, and -1, where no row of `b` has a mean that close.
     """
     means = b.mean(axis=1)
     order = np.argsort(means)
-    means, distance = means[order], np.full(len(a), np.inf)
+    means, distance, place = means[order], np.full(len(a), np.inf), np.full(len(a), -1)
     for i, row in enumerate(a):
         # a mean of absolute differences is never below the difference of the means
         low, high = np.searchsorted(means, [row.mean() - near, row.mean() + near])
         if low < high:
-            distance[i] = np.abs(b[order[low:high]] - row).mean(axis=1).min()
-    return distance
+            distances = np.abs(b[order[low:high]] - row).mean(axis=1)
+            distance[i], place[i] = distances.min(), order[low + distances.argmin()]
+    return distance, place
 
 
 def page_tokens(trainer: SentenceTransformerTrainer, rows: int = 4) -> dict[str, list[int]]:
@@ -192,7 +260,7 @@ def no_repeats_in_a_batch(trainer: SentenceTransformerTrainer, batches: int = 20
         ValueError: a text or page that a batch holds twice, and the sampler that prevents it.
     """
     query, page, *_ = trainer.train_dataset.column_names
-    keys = {query: list(trainer.train_dataset[query]), page: _keys(trainer.train_dataset, page)}
+    keys = {query: list(trainer.train_dataset[query]), page: page_keys(trainer.train_dataset, page)}
     looked_at = 0
     for batch in islice(trainer.get_train_dataloader().batch_sampler, batches):
         for name, values in keys.items():
@@ -291,6 +359,6 @@ def _key(value: dict) -> str:
     )
 
 
-def _keys(rows: datasets.Dataset, column: str) -> list[str]:
+def page_keys(rows: datasets.Dataset, column: str) -> list[str]:
     """The key of each picture in a column, row by row."""
     return [_key(row[column]) for row in _undecoded(rows, column)]

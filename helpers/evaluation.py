@@ -3,7 +3,8 @@
 Three things describe an evaluation:
 
 * `run`: query id -> {page id: score}, or -> a list of page ids, best first;
-* `relevant`: query id -> the set of page ids that answer it (relevance is 0 or 1 here);
+* `relevant`: query id -> the set of page ids that answer it, or for graded relevance page id -> grade above
+  0 (NDCG uses the grade; the other metrics ask only whether there is one);
 * a metric: returns query id -> value for every query of `relevant`. A query that `run` lacks scores 0.
 
 Pages of equal score are ordered by page id, ascending, so a figure never depends on the order of a
@@ -14,12 +15,13 @@ averages equal these means.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 Run = Mapping[str, "Mapping[str, float] | Sequence[str]"]
-Relevant = Mapping[str, "set[str]"]
+Relevant = Mapping[str, "set[str] | Mapping[str, float]"]
+Precision = Literal["float32", "int8", "binary", "binary, rescored"]
 
 
 class Interval(NamedTuple):
@@ -53,6 +55,63 @@ def rank(
         ValueError: shapes and ids that do not fit together, ids given twice, or embeddings that are not
         finite.
     """
+    queries, pages = _fitting(query_embeddings, page_embeddings, query_ids, page_ids, dim)
+    return _best(queries @ pages.T, query_ids, page_ids, k)
+
+
+def rank_stored(
+    query_embeddings,
+    page_embeddings,
+    query_ids: Sequence[str],
+    page_ids: Sequence[str],
+    precision: Precision,
+    k: int = 100,
+    dim: int | None = None,
+    oversample: int = 4,
+) -> dict[str, dict[str, float]]:
+    """Like `rank`, with the pages stored in fewer bits, as the library's `quantize_embeddings` stores them.
+
+    "int8" keeps a byte a number: 256 equal steps between the smallest and the largest value that a dimension
+    has on these pages. Queries stay in float32. "binary" keeps a bit a number, its sign, of queries too; the
+    score is the number of equal bits. "binary, rescored" takes the best `oversample` * `k` of those and
+    orders them by the float32 query against the signs of the page (Yamada et al., "Efficient passage
+    retrieval with hashing for open-domain question answering", ACL 2021).
+
+    Raises:
+        ValueError: as `rank`; and a precision of another name.
+    """
+    from sentence_transformers.util.quantization import quantize_embeddings
+
+    queries, pages = _fitting(query_embeddings, page_embeddings, query_ids, page_ids, dim)
+    if precision == "float32":
+        return _best(queries @ pages.T, query_ids, page_ids, k)
+    if precision == "int8":
+        low, high = pages.min(axis=0), pages.max(axis=0)
+        codes = quantize_embeddings(pages, "int8", ranges=np.vstack([low, high]))
+        middles = low + (codes.astype(np.float32) + 128.5) * (high - low) / 255
+        return _best(queries @ middles.T, query_ids, page_ids, k)
+    if precision not in ("binary", "binary, rescored"):
+        raise ValueError(f"There is no precision {precision!r}: float32, int8, binary, or binary, rescored.")
+    size = pages.shape[1]
+    bits = [
+        np.unpackbits(quantize_embeddings(rows, "ubinary"), axis=1)[:, :size] for rows in (queries, pages)
+    ]
+    query_signs, page_signs = (2.0 * part.astype(np.float32) - 1 for part in bits)
+    equal_bits = (query_signs @ page_signs.T + size) / 2
+    if precision == "binary":
+        return _best(equal_bits, query_ids, page_ids, k)
+    first = _best(equal_bits, query_ids, page_ids, oversample * k)
+    place = {page_id: index for index, page_id in enumerate(page_ids)}
+    result = {}
+    for query_id, query in zip(query_ids, queries):
+        candidates = list(first[query_id])
+        scores = query @ page_signs[[place[page_id] for page_id in candidates]].T
+        result |= _best(scores[None], [query_id], candidates, k)
+    return result
+
+
+def _fitting(query_embeddings, page_embeddings, query_ids, page_ids, dim) -> tuple[np.ndarray, np.ndarray]:
+    """Both as rows of length 1, checked against their ids."""
     queries, pages = _unit_rows(query_embeddings, dim), _unit_rows(page_embeddings, dim)
     for name, rows, ids in (("query", queries, query_ids), ("page", pages, page_ids)):
         if len(rows) != len(ids):
@@ -61,9 +120,14 @@ def rank(
             raise ValueError(f"The {name} ids hold one id twice.")
     if queries.shape[1] != pages.shape[1]:
         raise ValueError(f"Queries have {queries.shape[1]} dimensions and pages {pages.shape[1]}.")
+    return queries, pages
+
+
+def _best(matrix: np.ndarray, query_ids: Sequence[str], page_ids: Sequence[str], k: int | None) -> dict:
+    """The `k` best pages of each row of a (queries, pages) matrix of scores, equal scores by page id."""
     alphabetical = np.argsort(np.argsort(np.asarray(page_ids, dtype=object), kind="stable"), kind="stable")
     result = {}
-    for query_id, scores in zip(query_ids, queries @ pages.T):
+    for query_id, scores in zip(query_ids, matrix):
         best = np.lexsort((alphabetical, -scores))[:k]
         result[query_id] = {page_ids[index]: float(scores[index]) for index in best}
     return result
@@ -72,15 +136,20 @@ def rank(
 def ndcg(run: Run, relevant: Relevant, k: int = 10) -> dict[str, float]:
     """Normalised discounted cumulative gain at k, per query.
 
-    DCG@k = sum over ranks i = 1..k of rel_i / log2(i + 1), with rel_i 1 for a relevant page and 0 for any
-    other; NDCG@k = DCG@k / the DCG@k of an ideal order. Järvelin and Kekäläinen, "Cumulated gain-based
-    evaluation of IR techniques", ACM TOIS 20(4), 2002.
+    DCG@k = sum over ranks i = 1..k of rel_i / log2(i + 1), with rel_i the page's grade, 1 where relevance is
+    a set, and 0 for a page that is not relevant; NDCG@k = DCG@k / the DCG@k of an ideal order. Järvelin and
+    Kekäläinen, "Cumulated gain-based evaluation of IR techniques", ACM TOIS 20(4), 2002; the gain is the
+    grade itself, as in trec_eval, and not 2^grade - 1.
     """
     discount = 1.0 / np.log2(np.arange(2, k + 2))
-    return {
-        query_id: float(discount[hits].sum() / discount[: len(pages)].sum())
-        for query_id, hits, pages in _hits(run, relevant, k)
-    }
+    values = {}
+    for query_id, hits, pages in _hits(run, relevant, k):
+        grades = pages if isinstance(pages, Mapping) else dict.fromkeys(pages, 1.0)
+        order = ordered(run.get(query_id, ()))
+        ideal = np.sort(np.fromiter(grades.values(), dtype=np.float64))[::-1][:k]
+        gained = np.array([grades[order[place]] for place in hits], dtype=np.float64)
+        values[query_id] = float((discount[hits] * gained).sum() / (discount[: len(ideal)] * ideal).sum())
+    return values
 
 
 def mrr(run: Run, relevant: Relevant, k: int = 10) -> dict[str, float]:
@@ -148,12 +217,60 @@ def paired_bootstrap(
     Raises:
         ValueError: the two do not cover the same queries.
     """
+    return bootstrap(_paired(a, b), seed=seed, n=n)
+
+
+def permutation_test(
+    a: Mapping[str, float], b: Mapping[str, float], seed: int = 12, n: int = 10_000
+) -> float:
+    """How often chance alone makes a mean difference at least as large as that between `a` and `b`.
+
+    If the two systems were equal, each query's difference could as well have the other sign. So the signs
+    are drawn anew `n` times; the p-value is the share of draws whose mean difference is at least as far from
+    0 as the measured one, that one counted too (two-sided). Smucker, Allan and Carterette, "A comparison of
+    statistical significance tests for information retrieval evaluation", CIKM 2007.
+
+    Raises:
+        ValueError: the two do not cover the same queries.
+    """
+    differences = _paired(a, b)
+    generator = np.random.default_rng(seed)
+    reached = 1
+    for start in range(0, n, 1000):
+        signs = generator.choice((-1.0, 1.0), size=(min(1000, n - start), len(differences)))
+        reached += int((abs(signs @ differences) >= abs(differences.sum()) - 1e-12).sum())
+    return reached / (n + 1)
+
+
+def detectable_difference(
+    a: Mapping[str, float], b: Mapping[str, float], queries: int | None = None
+) -> float:
+    """The smallest true difference that as many queries would show in four out of five such evaluations.
+
+    (1.96 + 0.84) * s / sqrt(n): s the standard deviation of the per-query differences, 1.96 and 0.84 the
+    normal quantiles of a two-sided test at 5 % and of a power of 80 %. Sakai, "Topic set size design",
+    Information Retrieval Journal 19, 2016.
+
+    Args:
+        queries: n; None: as many as `a` and `b` have.
+
+    Raises:
+        ValueError: the two do not cover the same queries, or fewer than two.
+    """
+    differences = _paired(a, b)
+    if len(differences) < 2:
+        raise ValueError("A spread needs at least two queries.")
+    return float((1.96 + 0.84) * differences.std(ddof=1) / np.sqrt(queries or len(differences)))
+
+
+def _paired(a: Mapping[str, float], b: Mapping[str, float]) -> np.ndarray:
+    """b - a by query."""
     if set(a) != set(b):
         odd = sorted(set(a) ^ set(b))
         raise ValueError(
             f"A paired comparison needs the same queries on both sides; {len(odd)} differ: {odd[0]!r}, ..."
         )
-    return bootstrap([b[query_id] - a[query_id] for query_id in a], seed=seed, n=n)
+    return np.array([b[query_id] - a[query_id] for query_id in a], dtype=np.float64)
 
 
 def ordered(scores: Mapping[str, float] | Sequence[str]) -> list[str]:
@@ -175,6 +292,8 @@ def _hits(run: Run, relevant: Relevant, k: int):
     for query_id, pages in relevant.items():
         if not pages:
             raise ValueError(f"The query {query_id!r} has no relevant page, so no metric is defined for it.")
+        if isinstance(pages, Mapping) and min(pages.values()) <= 0:
+            raise ValueError(f"A grade of the query {query_id!r} is not above 0: leave that page out.")
         order = ordered(run.get(query_id, ()))[:k]
         yield query_id, np.array([i for i, page_id in enumerate(order) if page_id in pages], dtype=int), pages
 

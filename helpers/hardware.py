@@ -8,6 +8,8 @@ import sys
 from functools import cache
 from importlib.util import find_spec
 
+HEADLESS = "VDR_COURSE_HEADLESS"  # environment variable: set by tools/run_course.py, nobody looks on
+
 
 @cache
 def device() -> str:
@@ -35,6 +37,21 @@ def use_bf16() -> bool:
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def use_fp16() -> bool:
+    """Whether training should use float16: a GPU that does not compute in bfloat16, such as a T4."""
+    return device() == "cuda" and not use_bf16()
+
+
+def tier() -> str | None:
+    """Return the largest of `profiles.TIERS` that the GPU's memory holds; None without a CUDA GPU."""
+    if device() != "cuda":
+        return None
+    import torch
+
+    memory = torch.cuda.get_device_properties(0).total_memory / 1e9
+    return "80gb" if memory > 75 else "24gb" if memory > 22 else "16gb"
+
+
 def attn_implementation() -> str:
     """Return the value for `model_kwargs={"attn_implementation": ...}`.
 
@@ -49,13 +66,16 @@ def attn_implementation() -> str:
     return "sdpa"
 
 
-def training_attention() -> str | dict[str, str]:
-    """Return `attn_implementation` for weights in float32, as training keeps them.
+def training_attention(dtype: str = "float32") -> str | dict[str, str]:
+    """Return `attn_implementation` for training with weights of this type.
 
-    Flash attention takes half-precision weights only, so torch's own "sdpa" is left. On a CPU that computes
-    in bfloat16, plain matrix products ("eager") beat its fused kernel for the short sequences and few
-    dimensions a head of the small checkpoint's vision tower: `tests/bench/bench_training.py` runs both.
+    Flash attention takes half-precision weights only, so torch's own "sdpa" is left for float32. On a CPU
+    that computes in bfloat16, plain matrix products ("eager") beat its fused kernel for the short sequences
+    and few dimensions a head of the small checkpoint's vision tower: `tests/bench/bench_training.py` runs
+    both.
     """
+    if dtype != "float32":
+        return attn_implementation()
     return {"": "sdpa", "vision_config": "eager"} if device() == "cpu" and use_bf16() else "sdpa"
 
 
@@ -142,3 +162,14 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def watched() -> bool:
+    """Whether a reader looks on: a notebook's kernel, not run by the course's headless runner."""
+    if os.environ.get(HEADLESS):
+        return False
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    return type(get_ipython()).__name__ == "ZMQInteractiveShell"

@@ -165,6 +165,14 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
         retriever.get("finetuned"),
         "; ".join(part for part in (took, f"gain, 95 % interval {gain}" if gain else "") if part),
     )
+    adapter = results.get("appendix_lora", {})
+    share = adapter.get("share_of_gain")
+    add(
+        "Retrieve",
+        "retriever, LoRA adapter only",
+        adapter.get("ndcg@10", {}).get("LoRA"),
+        f"{share:.0%} of the gain" if isinstance(share, float) else "",
+    )
     dims = scores.get("finetuned")
     if isinstance(dims, dict) and len(dims) > 1:
         sizes = sorted(dims, key=int, reverse=True)

@@ -132,6 +132,20 @@ def fit_image(image: Image.Image, max_pixels: int | None) -> Image.Image:
     return image.resize(image_size(image.width, image.height, max_pixels))
 
 
+def flatten(image: Image.Image) -> Image.Image:
+    """Return the picture as plain RGB, what is transparent in it on white.
+
+    Converting straight to RGB drops transparency, and what lies under it is often black.
+    """
+    from PIL import Image
+
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
 def page_text(pdf: str | Path, number: int) -> str:
     """The text layer of page `number` (from 1), one line of the page a line; empty for a scan.
 

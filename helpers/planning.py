@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from helpers.hardware import device, device_name, peak_memory_mb
@@ -29,6 +30,8 @@ class Plan:
     step_seconds: float  # median over the probes
     seconds: float  # all steps
     peak_memory_mb: float  # 10^6 bytes
+    step_flops: float  # of the matrix products in a step, forward and backward
+    utilization: float  # share of the rate at which this device multiplies large matrices
 
     def __str__(self) -> str:
         return "\n".join(
@@ -40,6 +43,8 @@ class Plan:
                 f"steps          {self.steps:,} of {self.step_seconds:.2f} s each",
                 f"training time  {duration(self.seconds)}, without evaluations",
                 f"peak memory    {self.peak_memory_mb / 1000:.1f} GB",
+                f"arithmetic     {self.step_flops / 1e9:,.0f} GFLOP a step, at {self.utilization:.0%} of the "
+                "rate of large matrix products here",
             ]
         )
 
@@ -52,19 +57,49 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def plan(trainer: SentenceTransformerTrainer, probes: int = 3) -> Plan:
-    """Run forward and backward on `probes` batches, without a step of the optimizer, and extrapolate.
+def matmul_rate(precision: str, seconds: float = 0.5) -> float:
+    """FLOP/s of this device in products of large square matrices of a torch type, such as "bfloat16".
 
-    The first batch warms up and is not timed, unless it is the only one. Weights, gradients and the random
-    state are left as they were; so a training run after it gives the same result as one without it.
-
-    Raises:
-        ValueError: `probes` below 1, or fewer rows than one batch.
+    The best of the repetitions that fit into `seconds`, so that another process's work counts little.
     """
     import torch
 
-    if probes < 1:
-        raise ValueError(f"probes must be at least 1, not {probes}.")
+    where = device()
+    size = 8192 if where == "cuda" else 1536
+    random = torch.Generator(where).manual_seed(0)  # of its own: the training's is left alone
+    shape = {"size": (size, size), "generator": random, "device": where, "dtype": getattr(torch, precision)}
+    a, b = torch.randn(**shape), torch.randn(**shape)
+    best, end = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < end or best == float("inf"):
+        started = time.perf_counter()
+        a @ b
+        _wait()
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def _wait() -> None:
+    """Let the GPU finish, where there is one: its work is only queued when a call returns."""
+    if device() == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def plan(trainer: SentenceTransformerTrainer, probes: int = 4) -> Plan:
+    """Run forward and backward on `probes` batches, without a step of the optimizer, and extrapolate.
+
+    In the first batch operations are counted; the others are timed. Weights, gradients and the random state
+    are left as they were; so a training run after it gives the same result as one without it.
+
+    Raises:
+        ValueError: `probes` below 2, or fewer rows than one batch.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    if probes < 2:
+        raise ValueError(f"probes must be at least 2, not {probes}: one to count operations, one to time.")
     args, model = trainer.args, trainer.model
     rows, batch_size = len(trainer.train_dataset), args.train_batch_size
     if rows < batch_size:
@@ -77,19 +112,20 @@ def plan(trainer: SentenceTransformerTrainer, probes: int = 3) -> Plan:
     times = []
     with torch.random.fork_rng():
         loader = trainer.get_train_dataloader()
-        for batch in islice(loader, probes):
+        counter = FlopCounterMode(display=False)
+        for number, batch in enumerate(islice(cycle(loader), probes)):
             started = time.perf_counter()
-            with trainer.accelerator.autocast():
-                loss = trainer.compute_loss(model, batch)
-            loss.backward()
-            if device() == "cuda":
-                torch.cuda.synchronize()
+            with counter if number == 0 else nullcontext():
+                with trainer.accelerator.autocast():
+                    loss = trainer.compute_loss(model, batch)
+                loss.backward()
+            _wait()
             times.append(time.perf_counter() - started)
             model.zero_grad(set_to_none=True)
         batches = len(loader)
     model.train(was_training)
 
-    timed = sorted(times[1:] or times)
+    timed = sorted(times[1:])
     step_seconds = timed[len(timed) // 2]
     a_pass = -(-batches // args.gradient_accumulation_steps)
     steps = args.max_steps if args.max_steps > 0 else int(a_pass * args.num_train_epochs + 0.999)
@@ -97,6 +133,7 @@ def plan(trainer: SentenceTransformerTrainer, probes: int = 3) -> Plan:
     trainable = sum(weight.numel() for weight in weights if weight.requires_grad)
     held = str(weights[0].dtype).removeprefix("torch.")
     products = "bfloat16" if args.bf16 else "float16" if args.fp16 else held
+    step_flops = counter.get_total_flops()
     return Plan(
         device=device_name(),
         rows=rows,
@@ -108,4 +145,6 @@ def plan(trainer: SentenceTransformerTrainer, probes: int = 3) -> Plan:
         step_seconds=step_seconds,
         seconds=steps * args.gradient_accumulation_steps * step_seconds,
         peak_memory_mb=peak_memory_mb() + trainable * ADAM_BYTES / 1e6,
+        step_flops=step_flops,
+        utilization=step_flops / step_seconds / matmul_rate(products),
     )

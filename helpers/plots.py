@@ -4,7 +4,7 @@ query.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -62,7 +62,9 @@ def show_pages(
         raise ValueError(
             f"There are {len(pages)} pages, {len(titles)} titles and {len(right)} values of right."
         )
-    figure, axes = plt.subplots(1, len(pages), figsize=(2.3 * len(pages), 3.2), squeeze=False)
+    tallest = max(page.height / page.width for page in pages)
+    size = (2.3 * len(pages), 0.75 + 1.75 * tallest)
+    figure, axes = plt.subplots(1, len(pages), figsize=size, squeeze=False)
     for axis, page, title, answers in zip(axes[0], pages, titles, right):
         axis.imshow(page)
         axis.set(xticks=[], yticks=[])
@@ -100,3 +102,28 @@ def show(figure: Figure, alt: str) -> None:
         small, format="png", optimize=True
     )
     display(Shown(data=small.getvalue(), alt=alt))
+
+
+def browse(draw: Callable[[str], None], items: Sequence[tuple[str, str]], static: int = 3) -> None:
+    """Let the reader choose what to look at; in a headless run, draw the first few.
+
+    Args:
+        draw: shows one item, by its key.
+        items: (label, key) of each, in the order of the list.
+        static: how many to draw where nobody can choose.
+
+    Raises:
+        ValueError: no items.
+    """
+    from helpers.hardware import watched
+
+    if not items:
+        raise ValueError("browse needs at least one item.")
+    if not watched():
+        for _, key in items[:static]:
+            draw(key)
+        return
+    import ipywidgets
+
+    choice = ipywidgets.Dropdown(options=list(items), description="show", layout={"width": "95%"})
+    ipywidgets.interact(lambda key: draw(key), key=choice)

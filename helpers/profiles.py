@@ -19,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
+TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -28,7 +30,7 @@ class Profile:
     # Models: a folder below the course, or a hub id. `path()` tells which.
     embedding_model: str
     vlm_model: str
-    reranker_model: str | None  # None: built from `vlm_model`
+    reranker_model: str | None  # where rerankers start; None: from `vlm_model`
     dataset: str | None  # None: the PDF files in data/pdfs
     # Page images: the processor scales each page so that its pixel count lies between these two.
     min_pixels: int
@@ -38,32 +40,49 @@ class Profile:
     matryoshka_dims: tuple[int, ...]
     train_rows: int | None  # None: every row of the train split
     batch_size: int  # queries that share their negatives in one step
-    cached_loss: (
-        bool  # a gradient cache: for batches that do not fit in memory, at the price of a second pass
-    )
-    mini_batch_size: (
-        int  # rows that the cache sends through at once; changes memory and speed, not the gradient
-    )
+    # A gradient cache: for batches that do not fit in memory, at the price of a second pass.
+    cached_loss: bool
+    # Rows that the cache sends through at once: changes memory and speed, not the gradient.
+    mini_batch_size: int
     learning_rate: float
     num_train_epochs: float
     warmup: float  # share of all steps
+    # LoRA: matrices of this rank are trained beside the frozen weights; None trains all weights.
+    adapter_rank: int | None
+    adapter_learning_rate: float  # in place of `learning_rate` where there is an adapter
+    adapter_layers: tuple[str, ...]  # ends of the names of the layers that get one
     seed: int
     # Reranker
     reranker_batch_size: int  # (query, page) pairs per step
     reranker_learning_rate: float
     reranker_train_queries: int
+    reranker_freeze_vision: bool  # train the text model only
     reranker_negatives: int  # negatives per query in training
     candidates: int  # pages per query that the reranker orders
     # What check_profile insists on
     needs_gpu: bool
     needs_hub: bool
+    # Only where the model is too large for some GPUs: one of TIERS, what the GPU's memory allows.
+    tier: str | None = None
+    # Random weights, with the published sizes divided by this; None: trained ones.
+    cut_sizes: int | None = None
 
     def path(self, model: str) -> str:
         """Return what `SentenceTransformer(...)` takes: the folder below the course if there is one, else
         the hub id.
         """
+        if self.cut_sizes and model == self.embedding_model:
+            return str(run_dir(self) / model)
         local = ROOT / model
         return str(local) if local.is_dir() else model
+
+    def training_settings(self) -> dict:
+        """What two training runs of the retriever must share to be the same one, by field name."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if not field.name.startswith(("reranker", "needs", "candidates"))
+        }
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -77,7 +96,7 @@ PROFILES: dict[str, Profile] = {
         name="small",
         embedding_model="data/checkpoints/small-embedding",
         vlm_model="data/checkpoints/small-vlm",
-        reranker_model=None,
+        reranker_model="data/checkpoints/small-reranker",
         dataset=None,
         min_pixels=32 * 32,
         max_pixels=224 * 320,  # at most 70 visual tokens a page: one token covers 32 x 32 pixels
@@ -90,10 +109,14 @@ PROFILES: dict[str, Profile] = {
         learning_rate=7e-4,
         num_train_epochs=1.0,
         warmup=0.1,
+        adapter_rank=None,
+        adapter_learning_rate=7e-3,
+        adapter_layers=(*TEXT_LAYERS, "qkv", "attn.proj", "mlp.linear_fc1", "mlp.linear_fc2"),
         seed=12,
         reranker_batch_size=32,
-        reranker_learning_rate=3e-4,
-        reranker_train_queries=400,
+        reranker_learning_rate=1e-4,
+        reranker_train_queries=800,
+        reranker_freeze_vision=True,
         reranker_negatives=4,
         candidates=10,
         needs_gpu=False,
@@ -116,26 +139,55 @@ PROFILES: dict[str, Profile] = {
         learning_rate=2e-5,
         num_train_epochs=1.0,
         warmup=0.1,
+        adapter_rank=None,
+        adapter_learning_rate=2e-4,
+        adapter_layers=TEXT_LAYERS,
         seed=12,
         reranker_batch_size=16,
         reranker_learning_rate=2e-5,
         reranker_train_queries=2000,
+        reranker_freeze_vision=False,
         reranker_negatives=4,
         candidates=10,
         needs_gpu=True,
         needs_hub=True,
+        tier="80gb",
     ),
+}
+# The architecture of `full` with random weights, on the bundled pages: what it takes, before any download.
+PROFILES["full-dry"] = replace(
+    PROFILES["full"],
+    name="full-dry",
+    embedding_model="random-qwen3-vl-2b",
+    vlm_model="data/checkpoints/small-vlm",
+    reranker_model=None,
+    dataset=None,
+    train_rows=512,
+    needs_hub=False,
+    cut_sizes=1,
+)
+
+# GPU memory -> what a profile with a tier changes there. "80gb" is the article's settings; those of
+# LoRA are the ones published with ColPali's models (rank 32, 2e-4: https://github.com/illuin-tech/colpali).
+TIERS: dict[str, dict] = {
+    "16gb": {"dtype": "float16", "adapter_rank": 32},
+    "24gb": {"dtype": "bfloat16", "adapter_rank": 32},
+    "80gb": {},
 }
 
 
-def get_profile(name: str, **overrides) -> Profile:
+def get_profile(name: str, tier: str | None = None, **overrides) -> Profile:
     """Return the profile `name`, with any of its fields replaced.
 
     An override of None means "what the profile says", so that a notebook can pass its parameters on as they
     are.
 
+    Args:
+        tier: GPU memory, one of TIERS, such as `hardware.tier()` finds. A profile that runs anywhere has
+            none, and is left as it is.
+
     Raises:
-        ValueError: no profile of that name, or a value that cannot be meant (a batch size of 0).
+        ValueError: no profile or tier of that name, or a value that cannot be meant (a batch size of 0).
         TypeError: an override that is no field of `Profile`.
     """
     if name not in PROFILES:
@@ -147,7 +199,16 @@ def get_profile(name: str, **overrides) -> Profile:
     changes = {key: value for key, value in overrides.items() if value is not None}
     if "matryoshka_dims" in changes:
         changes["matryoshka_dims"] = tuple(changes["matryoshka_dims"])  # papermill passes lists
-    profile = replace(PROFILES[name], **changes)
+    if tier is not None and tier not in TIERS:
+        raise ValueError(f"There is no tier {tier!r}. Set TIER to one of: {', '.join(TIERS)}.")
+    profile = PROFILES[name]
+    if tier and profile.tier:
+        profile = replace(profile, tier=tier, **TIERS[tier])
+    profile = replace(profile, **changes)
+    if profile.adapter_rank and "learning_rate" not in changes:
+        profile = replace(profile, learning_rate=profile.adapter_learning_rate)
+    if profile.cut_sizes != PROFILES[name].cut_sizes:
+        profile = _cut(profile, PROFILES[name].cut_sizes)
     for key in (
         "min_pixels",
         "max_pixels",
@@ -156,6 +217,7 @@ def get_profile(name: str, **overrides) -> Profile:
         "mini_batch_size",
         "learning_rate",
         "num_train_epochs",
+        "adapter_rank",
         "reranker_batch_size",
         "reranker_learning_rate",
         "reranker_train_queries",
@@ -165,7 +227,29 @@ def get_profile(name: str, **overrides) -> Profile:
         value = getattr(profile, key)
         if value is not None and value <= 0:
             raise ValueError(f"{key} must be above 0, not {value}.")
+    if profile.batch_size == 1:
+        raise ValueError(
+            "batch_size must be at least 2: the pages of other rows are a query's wrong answers."
+        )
+    if profile.max_pixels < max(32 * 32, profile.min_pixels):
+        raise ValueError(
+            f"max_pixels must be at least {max(32 * 32, profile.min_pixels)}, not {profile.max_pixels}: one "
+            "visual token covers 32 x 32 pixels, and min_pixels is the lower bound."
+        )
     return profile
+
+
+def _cut(profile: Profile, published: int | None) -> Profile:
+    """Return a profile with random weights, cut to smaller sizes: they need no GPU."""
+    from helpers.random_model import CUTS
+
+    if published is None:
+        raise ValueError(f"cut_sizes is for a profile with random weights, not for {profile.name!r}.")
+    if profile.cut_sizes not in CUTS:
+        raise ValueError(f"cut_sizes must be one of {', '.join(map(str, CUTS))}, not {profile.cut_sizes}.")
+    dims = tuple(dim // profile.cut_sizes for dim in profile.matryoshka_dims)
+    model = f"{profile.embedding_model}-cut-{profile.cut_sizes}"
+    return replace(profile, embedding_model=model, matryoshka_dims=dims, needs_gpu=False)
 
 
 def run_dir(profile: Profile | str) -> Path:
@@ -184,7 +268,7 @@ def check_profile(profile: Profile, allow_cpu: bool = False) -> None:
     """Stop now, with one clear message, rather than later, half-way through training.
 
     Checks, in order: a GPU where the profile needs one, the bundled checkpoint files, the hub for what is not
-    on disk.
+    on disk. Random weights are made here if they are not there yet.
 
     Args:
         allow_cpu: run a profile that needs a GPU without one; only sensible with MAX_STEPS set to a few
@@ -194,17 +278,26 @@ def check_profile(profile: Profile, allow_cpu: bool = False) -> None:
         RuntimeError: no GPU; a hub id that is neither in the cache nor reachable, or that asks for a login.
         FileNotFoundError: a checkpoint folder or file that is missing, or a weight file that is cut short.
     """
-    if profile.needs_gpu and not allow_cpu:
+    if profile.needs_gpu and (profile.cut_sizes or not allow_cpu):
         import torch
 
         if not torch.cuda.is_available():
             raise RuntimeError(
                 f"The profile {profile.name!r} needs a CUDA GPU and this machine has none that torch "
                 f'{torch.__version__} can use. Set PROFILE = "small" to run on the CPU, or choose a GPU; '
-                "to try the code path anyway, set ALLOW_CPU = True with MAX_STEPS = 2."
+                + (
+                    "to try the code path anyway, set CUT_SIZES = 16: at full size, weights and optimizer "
+                    "alone take 34 GB."
+                    if profile.cut_sizes
+                    else "to try the code path anyway, set ALLOW_CPU = True with MAX_STEPS = 2."
+                )
             )
     for model in profile.models:
-        if (ROOT / model).is_dir() or model.startswith("data/"):
+        if profile.cut_sizes and model == profile.embedding_model:
+            from helpers import random_model
+
+            random_model.build(Path(profile.path(model)), profile.cut_sizes)
+        elif (ROOT / model).is_dir() or model.startswith("data/"):
             check_checkpoint(ROOT / model)
         elif profile.needs_hub:
             _check_hub(model, "model")
@@ -231,12 +324,12 @@ def check_checkpoint(folder: Path) -> None:
     if not weights:
         raise FileNotFoundError(f"{shown} holds no *.safetensors file. {fix}")
     for file in weights:
-        problem = _safetensors_problem(file)
+        problem = safetensors_problem(file)
         if problem:
             raise FileNotFoundError(f"{shown}/{file.name} is not a whole weight file: {problem}. {fix}")
 
 
-def _safetensors_problem(file: Path) -> str | None:
+def safetensors_problem(file: Path) -> str | None:
     """Say what is wrong with a safetensors file, or None.
 
     The format: eight bytes, the header's length N as a little-endian integer; N bytes of JSON with each

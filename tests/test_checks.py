@@ -28,6 +28,10 @@ AS_TEXT = """
 names = [f"page-{i}.png" for i in range(len(train_dataset))]
 train_dataset = train_dataset.remove_columns("image").add_column("image", names).select_columns(columns)
 """
+NO_WORDS = """
+queries = [" ", *train_dataset["query"][1:]]
+train_dataset = train_dataset.remove_columns("query").add_column("query", queries).select_columns(columns)
+"""
 COPIES = """
 pages = data["eval"].select(range(8))
 pages = pages.map(lambda row: {"image": row["image"].resize((150, 200))})
@@ -45,6 +49,10 @@ FAULTS = {
     "columns in another order": (
         {TRAIN: 'train_dataset = data["train"].select_columns(columns[::-1])'},
         "columns are in the wrong order",
+    ),
+    "a query of no words": (
+        {TRAIN: f"{TRAIN}{NO_WORDS}"},
+        "Row 0 has a query of no words",
     ),
     "pages as file names": (
         {"trainer = SentenceTransformerTrainer(": f"{AS_TEXT}trainer = SentenceTransformerTrainer("},
@@ -85,7 +93,7 @@ FAULTS = {
         {
             "finetuned_embeddings = evaluate(model)": "finetuned_embeddings = evaluate("
             "SentenceTransformer(profile.path(profile.embedding_model), device=device(), "
-            'model_kwargs={"dtype": torch.float32, "attn_implementation": training_attention()}))'
+            'model_kwargs={"dtype": "float32", "attn_implementation": training_attention()}))'
         },
         "those of the model before training",
     ),
@@ -107,16 +115,21 @@ def runs(tmp_path_factory):
     return tmp_path_factory.mktemp("runs")
 
 
-def run(notebook: dict, runs, **parameters) -> str:
-    """What papermill prints while it runs the notebook, the error at the end included."""
-    file = runs / "copy.ipynb"
-    file.write_text(json.dumps(notebook), encoding="utf-8")
-    settings = {"TRAIN_ROWS": 32, "BATCH_SIZE": 4, "MINI_BATCH_SIZE": 4, "MAX_STEPS": 2} | parameters
+def papermill(file, runs, **parameters) -> str:
+    """What papermill prints while it runs the notebook in place, the error at the end included."""
     command = [sys.executable, "-m", "papermill", str(file), str(file), "--cwd", str(ROOT / "notebooks")]
-    command += [part for name, value in settings.items() for part in ("-p", name, str(value))]
+    command += [part for name, value in parameters.items() for part in ("-p", name, str(value))]
     environment = os.environ | {"VDR_COURSE_RUNS": str(runs)}
     shown = subprocess.run(command, env=environment, capture_output=True, text=True)
     return shown.stdout + shown.stderr
+
+
+def run(notebook: dict, runs, **parameters) -> str:
+    """Run a copy of notebook 04 for a few steps."""
+    file = runs / "copy.ipynb"
+    file.write_text(json.dumps(notebook), encoding="utf-8")
+    settings = {"TRAIN_ROWS": 32, "BATCH_SIZE": 4, "MINI_BATCH_SIZE": 4, "MAX_STEPS": 2} | parameters
+    return papermill(file, runs, **settings)
 
 
 @pytest.mark.slow
@@ -140,6 +153,55 @@ def rows(*pictures: Image.Image) -> datasets.Dataset:
     return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
 
 
+def saved(picture: Image.Image, folder, **options) -> str:
+    file = folder / f"page-{len(list(folder.iterdir()))}.{options.pop('ending', 'png')}"
+    picture.save(file, **options)
+    return str(file)
+
+
+def pairs(queries, files) -> datasets.Dataset:
+    made = datasets.Dataset.from_dict({"query": queries, "image": files})
+    return made.cast_column("image", datasets.Image())
+
+
+def test_readable_rows(tmp_path):
+    good = saved(page("a page"), tmp_path)
+    assert checks.readable_rows(pairs(["where?", "4711"], [good, good])) == 2
+    for words in ("", "  ", "?!"):
+        with pytest.raises(ValueError, match="Row 1 has a query of no words in column 'query'"):
+            checks.readable_rows(pairs(["where?", words], [good, good]))
+    clear = page("a page").convert("RGBA")
+    clear.putalpha(Image.new("L", clear.size, 0))
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG and no more")
+    wrong = {
+        "1 x 1 pixels": saved(Image.new("RGB", (1, 1)), tmp_path),
+        "10,000 x 10,000 pixels": saved(Image.new("1", (10_000, 10_000)), tmp_path),
+        "far more pixels than a page": saved(Image.new("1", (20_000, 20_000)), tmp_path),
+        "the colours CMYK.*flatten": saved(Image.new("CMYK", (64, 64)), tmp_path, ending="jpg"),
+        "is transparent.*flatten": saved(clear, tmp_path),
+        "does not open.*broken.png": str(broken),
+        "is missing": None,
+    }
+    for message, file in wrong.items():
+        with pytest.raises(ValueError, match=f"Row 1 has a page in column 'image' that .*{message}"):
+            checks.readable_rows(pairs(["where?", "there"], [good, file]))
+
+
+def test_flatten_puts_transparent_pages_on_white():
+    from helpers.pages import flatten
+
+    clear = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
+    clear.paste((255, 0, 0, 255), (0, 0, 20, 20))
+    flat = flatten(clear)
+    assert (flat.mode, flat.getpixel((5, 5)), flat.getpixel((30, 30))) == (
+        "RGB",
+        (255, 0, 0),
+        (255, 255, 255),
+    )
+    assert flatten(Image.new("CMYK", (40, 40))).mode == "RGB"
+
+
 def test_no_shared_pages_finds_copies_by_their_pixels():
     train = rows(page("first page\nof a report"), page("second page\nof it"))
     other = rows(page("another one\nwith other words"))
@@ -155,8 +217,10 @@ def test_nearest_is_exact_where_it_counts():
     rng = np.random.default_rng(0)
     b = rng.uniform(0, 255, (30, 64)).astype(np.float32)
     a = np.concatenate([b[:5] + rng.uniform(-0.5, 0.5, (5, 64)), b[5:10] + 3]).astype(np.float32)
-    found, brute = checks.nearest(a, b), np.abs(a[:, None] - b).mean(axis=2).min(axis=1)
+    (found, place), all_pairs = checks.nearest(a, b), np.abs(a[:, None] - b).mean(axis=2)
+    brute = all_pairs.min(axis=1)
     assert np.allclose(found[:5], brute[:5]) and (brute[:5] < checks.NEAR).all()
+    assert place[:5].tolist() == [0, 1, 2, 3, 4]
     assert (found[5:] >= checks.NEAR).all() and (brute[5:] >= checks.NEAR).all()
 
 

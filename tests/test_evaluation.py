@@ -140,3 +140,79 @@ def test_paired_bootstrap_is_b_minus_a_by_query():
     assert evaluation.paired_bootstrap(a, b) == pytest.approx((0.1, 0.1, 0.1))
     with pytest.raises(ValueError, match="same queries"):
         evaluation.paired_bootstrap(a, {"q0": 1.0})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_graded_ndcg_agrees_with_trec_eval(seed):
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    run, relevant = random_run(seed, relevant=15)
+    generator = np.random.default_rng(seed)
+    graded = {
+        query_id: {page: int(generator.integers(1, 4)) for page in sorted(pages)}
+        for query_id, pages in relevant.items()
+    }
+    theirs = pytrec_eval.RelevanceEvaluator(graded, {"ndcg_cut.10"}).evaluate(run)
+    for query_id, value in evaluation.ndcg(run, graded).items():
+        assert value == pytest.approx(theirs[query_id]["ndcg_cut_10"], abs=1e-6)
+    assert evaluation.recall(run, graded) == evaluation.recall(run, relevant)
+    with pytest.raises(ValueError, match="grade of the query 'q' is not above 0"):
+        evaluation.ndcg({"q": ["a"]}, {"q": {"a": 0}})
+
+
+def embeddings(pages=200, queries=30, size=64, seed=0):
+    """Pages, queries that are noisy copies of the first ones, and the ids of both."""
+    generator = np.random.default_rng(seed)
+    matrix = generator.normal(size=(pages, size)).astype(np.float32)
+    asked = matrix[:queries] + 2.5 * generator.normal(size=(queries, size)).astype(np.float32)
+    return asked, matrix, [f"q{i}" for i in range(queries)], [f"p{i:03d}" for i in range(pages)]
+
+
+def test_stored_in_fewer_bits():
+    given = embeddings()
+    truth = {f"q{i}": {f"p{i:03d}"} for i in range(30)}
+    exact = evaluation.rank(*given, k=10)
+    assert evaluation.rank_stored(*given, "float32", k=10) == exact
+    scores = {
+        precision: evaluation.mean(evaluation.ndcg(evaluation.rank_stored(*given, precision, k=10), truth))
+        for precision in ("float32", "int8", "binary", "binary, rescored")
+    }
+    assert scores["int8"] == pytest.approx(scores["float32"], abs=0.02)
+    assert scores["binary"] < scores["binary, rescored"] < scores["float32"]
+    coarse = evaluation.rank_stored(*given, "int8", k=10)
+    for query_id, pages in exact.items():
+        for page in set(pages) & set(coarse[query_id]):
+            assert coarse[query_id][page] == pytest.approx(pages[page], abs=0.02)
+    bits = evaluation.rank_stored(*given, "binary", k=200, dim=16)
+    page = given[1][:, :16] > 0
+    assert bits["q3"] == {f"p{i:03d}": float((page[i] == (given[0][3, :16] > 0)).sum()) for i in range(200)}
+    with pytest.raises(ValueError, match="no precision 'int4'"):
+        evaluation.rank_stored(*given, "int4")
+
+
+def test_permutation_test():
+    generator = np.random.default_rng(5)
+    noise = generator.normal(size=(2, 300))
+    a, b = ({f"q{i}": value for i, value in enumerate(row)} for row in noise)
+    better = {query: value + 0.5 for query, value in b.items()}
+    assert evaluation.permutation_test(a, b) > 0.05
+    assert evaluation.permutation_test(a, better) < 0.001
+    assert evaluation.permutation_test(a, a) == 1.0
+    # Four queries that all differ by 1: only 2 of the 16 ways to draw the signs are as far from 0.
+    four = dict.fromkeys("abcd", 0.0)
+    assert evaluation.permutation_test(four, dict.fromkeys("abcd", 1.0)) == pytest.approx(1 / 8, abs=0.02)
+    with pytest.raises(ValueError, match="same queries"):
+        evaluation.permutation_test(a, {"q0": 1.0})
+
+
+def test_detectable_difference_is_found_four_times_in_five():
+    generator = np.random.default_rng(2)
+    zero = {f"q{i}": 0.0 for i in range(100)}
+    sample = {query: float(value) for query, value in zip(zero, generator.normal(size=100))}
+    smallest = evaluation.detectable_difference(zero, sample)
+    assert evaluation.detectable_difference(zero, sample, queries=400) == pytest.approx(smallest / 2)
+    spread = np.std(list(sample.values()), ddof=1)
+    found = 0
+    for _ in range(400):
+        drawn = generator.normal(smallest, spread, size=100)
+        found += abs(drawn.mean()) > 1.96 * drawn.std(ddof=1) / 10
+    assert 0.7 < found / 400 < 0.9

@@ -1,11 +1,14 @@
 """The full profile's code, two steps on the CPU: hub ids load small files from a stand-in cache, offline."""
 
+import json
+
 import nbformat
 import pytest
 
 from helpers import ledger
-from helpers.profiles import PROFILES
+from helpers.profiles import PROFILES, check_profile, get_profile
 from tests.conftest import NOTEBOOKS, STANDIN_ROWS, run_course
+from tests.test_checks import papermill, planted
 from tools.run_course import declared_parameters
 
 FULL = PROFILES["full"]
@@ -27,6 +30,53 @@ def test_notebooks_run_with_the_full_profile(standin_hub, tmp_path):
     loaded = nbformat.read(tmp_path / "full" / "01_load_models.ipynb", as_version=4)
     text = "".join(str(output) for cell in loaded.cells for output in cell.get("outputs", []))
     assert FULL.embedding_model in text
+
+
+@pytest.mark.slow
+def test_full_dry_trains_random_weights_of_cut_sizes(tmp_path):
+    """Notebook 04 with the architecture of the 2B model, a sixteenth of its sizes, on a few bundled pages."""
+    file = tmp_path / "04_train_embedding.ipynb"
+    file.write_text(json.dumps(planted({})), encoding="utf-8")
+    parameters = {"PROFILE": "full-dry", "CUT_SIZES": 16, "TRAIN_ROWS": 8, "BATCH_SIZE": 4, "MAX_STEPS": 2}
+    parameters |= {"ADAPTER_RANK": 4}  # the way of the smaller tiers
+    shown = papermill(file, tmp_path, **parameters)
+    assert "Traceback" not in shown, shown[-4000:]
+    results = ledger.load(tmp_path / "full-dry" / "results.json")["04_train_embedding"]
+    assert results["steps"] == 2
+    assert results["plan"]["utilization"] > 0
+
+
+def test_full_dry_has_the_published_sizes():
+    """Of Qwen/Qwen3-VL-2B-Instruct: 2,127,532,032 weights, the tied head counted once."""
+    import torch
+    from transformers import Qwen3VLModel
+
+    from helpers import random_model
+
+    with torch.device("meta"):
+        model = Qwen3VLModel(random_model.config())
+    assert sum(weight.numel() for weight in model.parameters()) == 2_127_532_032
+    text, vision = model.config.text_config, model.config.vision_config
+    assert (text.num_hidden_layers, text.hidden_size, text.intermediate_size) == (28, 2048, 6144)
+    assert (text.num_attention_heads, text.num_key_value_heads, text.head_dim) == (16, 8, 128)
+    assert text.rope_parameters["rope_theta"] == 5e6
+    assert text.rope_parameters["mrope_section"] == [24, 20, 20]
+    assert (vision.depth, vision.hidden_size, vision.intermediate_size) == (24, 1024, 4096)
+    assert vision.deepstack_visual_indexes == [5, 11, 17]
+    assert (vision.num_heads, vision.num_position_embeddings) == (16, 2304)
+
+
+def test_full_dry_at_full_size_needs_a_gpu():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(RuntimeError, match="needs a CUDA GPU.*CUT_SIZES = 16.*34 GB"):
+        check_profile(get_profile("full-dry"), allow_cpu=True)
+    with pytest.raises(ValueError, match="cut_sizes must be one of 1, 2, 4, 8, 16, not 3"):
+        get_profile("full-dry", cut_sizes=3)
+    with pytest.raises(ValueError, match="random weights, not for 'small'"):
+        get_profile("small", cut_sizes=16)
 
 
 @pytest.mark.slow

@@ -38,8 +38,9 @@ def code(file: Path) -> list:
 
 
 def prose(file: Path) -> str:
-    """Return the words a reader reads: no code blocks, addresses, HTML tags or table rules."""
+    """Return the words a reader reads: no code blocks, addresses, tags, table rules, solutions."""
     text = "\n\n".join(cell.source for cell in read(file).cells if cell.cell_type == "markdown")
+    text = re.sub(r"<details>.*?</details>", " ", text, flags=re.DOTALL)
     text = re.sub(r"```.*?```", " ", text, flags=re.DOTALL)
     text = re.sub(r"\]\([^)]*\)", "]", text)
     return re.sub(r"<[^>]*>|\|[-:| ]+\|", " ", text)
@@ -98,9 +99,10 @@ def test_parameters_cell(file):
 @each_notebook
 def test_length_of_the_notebook_and_its_cells(file):
     cells = read(file).cells
-    assert 35 <= len(cells) <= 60
+    numbered = file.stem in COURSE  # an appendix may be shorter
+    assert (35 if numbered else 20) <= len(cells) <= 60
     words = len(prose(file).split())
-    assert 900 <= words <= 1600, f"{words} words"
+    assert (900 if numbered else 500) <= words <= 1600, f"{words} words"
     for number, cell in enumerate(code(file), start=1):
         assert len(cell.source.splitlines()) <= 30, f"code cell {number} has too many lines"
         assert cell.source.strip(), f"code cell {number} is empty"
@@ -238,10 +240,14 @@ def test_fine_tuning_cuts_the_error_here_too(course):
 
 
 def test_fine_tuning_cuts_the_error_by_a_third():
-    """In the run that README shows."""
-    base, cut = error_cut(ledger.load(ROOT / "data" / "measurements" / "small.json"))
+    """On average over the seeds that README shows: one seed's run differs between CPUs by as much as the
+    spread over seeds.
+    """
+    measured = json.loads((ROOT / "data" / "measurements" / "seeds.json").read_text(encoding="utf-8"))
+    assert len(measured["seeds"]) >= 5
+    base, finetuned = (sum(measured[key]) / len(measured[key]) for key in ("base", "finetuned"))
     assert 0.35 <= base <= 0.85
-    assert cut >= 1 / 3
+    assert (finetuned - base) / (1 - base) >= 1 / 3
 
 
 def test_each_reranker_improves_on_its_untrained_self():

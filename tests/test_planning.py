@@ -50,9 +50,10 @@ def make_trainer(tmp_path_factory):
     [({"num_train_epochs": 1}, 3), ({"num_train_epochs": 2.5}, 8), ({"max_steps": 5}, 5)]
     + [({"num_train_epochs": 1, "gradient_accumulation_steps": 2}, 2)],
 )
-def test_counts_the_steps_that_the_trainer_takes(make_trainer, settings, steps):
+def test_counts_the_steps_that_the_trainer_takes(make_trainer, settings, steps, monkeypatch):
+    monkeypatch.setattr(planning, "matmul_rate", lambda precision: 1e12)  # a busy machine's varies
     trainer = make_trainer(**settings)
-    planned = planning.plan(trainer, probes=1)
+    planned = planning.plan(trainer, probes=2)
     assert planned.steps == steps
     trainer.train()
     assert trainer.state.global_step == steps
@@ -60,6 +61,9 @@ def test_counts_the_steps_that_the_trainer_takes(make_trainer, settings, steps):
     assert planned.trainable == planned.weights > 3e6
     assert planned.seconds > 0 and planned.peak_memory_mb > 100
     assert "float32" in str(planned)
+    # Two operations a weight and token forward, four backward; embeddings are looked up, not multiplied.
+    assert 1e9 < planned.step_flops < 1e11
+    assert planned.utilization == pytest.approx(planned.step_flops / planned.step_seconds / 1e12)
 
 
 def test_leaves_no_trace(make_trainer):
@@ -79,5 +83,17 @@ def test_too_few_rows(make_trainer):
     trainer.train_dataset = trainer.train_dataset.select(range(4))
     with pytest.raises(ValueError, match="4 training rows and a batch has 8"):
         planning.plan(trainer)
-    with pytest.raises(ValueError, match="probes must be at least 1"):
-        planning.plan(trainer, probes=0)
+    with pytest.raises(ValueError, match="probes must be at least 2"):
+        planning.plan(trainer, probes=1)
+
+
+def test_the_measured_rate_is_that_of_products():
+    import time
+
+    import torch
+
+    rate = planning.matmul_rate("float32", seconds=0.1)
+    a = torch.ones(1536, 1536)
+    started = time.perf_counter()
+    a @ a
+    assert rate > 0.5 * 2 * 1536**3 / (time.perf_counter() - started)

@@ -28,6 +28,44 @@ def test_unknown_names_are_errors_that_list_the_known_ones():
         get_profile("small", batch_size=0)
 
 
+def test_settings_that_cannot_train_are_refused():
+    with pytest.raises(ValueError, match="batch_size must be at least 2: the pages of other rows"):
+        get_profile("small", batch_size=1)
+    with pytest.raises(ValueError, match="max_pixels must be at least 1024, not 900: one visual token"):
+        get_profile("small", max_pixels=900)
+    with pytest.raises(ValueError, match="no tier '8gb'. Set TIER to one of: 16gb, 24gb, 80gb"):
+        get_profile("full", tier="8gb")
+
+
+def test_a_tier_changes_only_profiles_that_have_one():
+    assert get_profile("small", tier="16gb") == PROFILES["small"]
+    assert get_profile("full", tier="80gb") == get_profile("full") == PROFILES["full"]
+    t4 = get_profile("full", tier="16gb")
+    assert (t4.dtype, t4.adapter_rank, t4.tier) == ("float16", 32, "16gb")
+    assert t4.learning_rate == t4.adapter_learning_rate
+    assert get_profile("full", tier="16gb", learning_rate=1e-5).learning_rate == 1e-5
+    assert get_profile("full", tier="24gb").dtype == "bfloat16"
+
+
+def test_an_adapter_brings_its_learning_rate():
+    small = PROFILES["small"]
+    assert get_profile("small", adapter_rank=8).learning_rate == small.adapter_learning_rate
+    assert get_profile("small").learning_rate == small.learning_rate
+
+
+def test_cut_sizes_cut_the_dimensions_too():
+    cut = get_profile("full-dry", cut_sizes=16)
+    assert cut.matryoshka_dims == (128, 96, 64, 32, 16, 8, 4)
+    assert not cut.needs_gpu
+    assert get_profile("full-dry").needs_gpu
+
+
+def test_training_settings_tell_runs_apart():
+    settings = get_profile("small").training_settings()
+    assert settings["seed"] == 12 and "batch_size" in settings
+    assert not [name for name in settings if name.startswith("reranker")]
+
+
 def test_full_profile_is_the_articles():
     full = PROFILES["full"]
     assert full.embedding_model == "Qwen/Qwen3-VL-Embedding-2B"

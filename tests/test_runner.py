@@ -38,6 +38,14 @@ def course(tmp_path, monkeypatch):
     return folder
 
 
+def test_last_line_of_a_running_cell():
+    cell = new_code_cell("train()")
+    assert run_course.last_line(cell) == ""
+    for name, text in (("stdout", "step 1\nstep"), ("stderr", "a warning"), ("stdout", " 2\n\n")):
+        cell.outputs.append(new_output("stream", name=name, text=text))
+    assert run_course.last_line(cell) == "step 2"
+
+
 def test_runs_in_order_with_the_profile_and_shows_slow_cells(course, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(run_course, "SLOW_CELL_SECONDS", 0.5)
     first = [
@@ -45,7 +53,8 @@ def test_runs_in_order_with_the_profile_and_shows_slow_cells(course, tmp_path, c
         parameters('PROFILE = "other"\nMAX_STEPS = None'),
         new_markdown_cell("## Wait a little"),
         new_code_cell(
-            "import os, time; time.sleep(0.8); print(PROFILE, MAX_STEPS, os.environ['HF_HUB_OFFLINE'])"
+            "import os, time; print('at work', flush=True); time.sleep(0.8)\n"
+            "print(PROFILE, MAX_STEPS, os.environ['HF_HUB_OFFLINE'])"
         ),
     ]
     nbformat.write(notebook(*first), course / "00_one.ipynb")
@@ -55,11 +64,11 @@ def test_runs_in_order_with_the_profile_and_shows_slow_cells(course, tmp_path, c
     assert run_course.main(["-p", "MAX_STEPS", "2"]) == 0
     shown = capsys.readouterr().out
     assert shown.index("[1/2] 00_one") < shown.index("[2/2] 01_two")
-    assert re.search(r"cell 2/2  Wait a little: running, \d+ s so far", shown)
+    assert re.search(r"cell 2/2  Wait a little: running, \d+ s so far; it says: at work", shown)
     assert re.search(r"cell 2/2  Wait a little: \d\.\d s", shown)
     assert shown.rstrip().endswith("No results yet: run `make course`.")
     one = nbformat.read(tmp_path / "runs/small/00_one.ipynb", as_version=4)
-    assert one.cells[-1].outputs[0].text == "small 2 1\n"
+    assert "".join(part.text for part in one.cells[-1].outputs) == "at work\nsmall 2 1\n"
     two = nbformat.read(tmp_path / "runs/small/01_two.ipynb", as_version=4)
     assert sys.executable in two.cells[-1].outputs[0].data["text/plain"]
 

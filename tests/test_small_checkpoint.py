@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "data" / "make"))
 import pretraining_pages as pages  # noqa: E402
 import small_checkpoint  # noqa: E402
 
-CHECKPOINTS = ["small-vlm", "small-embedding"]
+CHECKPOINTS = ["small-vlm", "small-embedding", "small-reranker"]
 WORDS = "total market river winter office paper growth energy street number health music garden".split()
 
 
@@ -118,6 +118,46 @@ def test_pretraining_form_equals_the_librarys(model, maker):
         assert torch.allclose(
             reader.embed_texts(queries), model.encode_query(queries, convert_to_tensor=True), atol=1e-5
         )
+
+
+def test_reranker_pretraining_form_equals_the_librarys(maker):
+    """CrossEncoder feeds page and query as the reranker was trained on them, and reads the same answer."""
+    import torch
+    from PIL import Image
+    from sentence_transformers import CrossEncoder
+    from transformers import AutoModelForImageTextToText
+
+    path = small_checkpoint.OUT / "small-reranker"
+    reranker = CrossEncoder(str(path), device="cpu", model_kwargs={"dtype": torch.float32})
+    vlm = AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32)
+    reader = small_checkpoint.Reader(vlm.eval(), reranker.tokenizer, "cpu")
+    samples, queries = pages.group_batch(maker, 6)
+    pixels = np.stack([s.pixels for s in samples])
+    with torch.no_grad():
+        out, grid = reader.see(pixels)
+        asked = [reader.enc(query.strip()) + reader.opening for query in queries]
+        odds, _ = reader.yes_or_no(out, grid, torch.arange(6), asked)
+        ours = odds[torch.arange(6), [len(row) - 1 for row in asked]]
+        theirs = reranker.predict([(q, Image.fromarray(p)) for q, p in zip(queries, pixels)])
+    assert np.allclose(ours.numpy(), theirs, atol=1e-3)
+
+
+def test_reranker_tells_the_right_page_from_one_that_differs_in_one_thing(maker):
+    """On pages of a typeface it was trained on, with names and words it has never seen together."""
+    from PIL import Image
+    from sentence_transformers import CrossEncoder
+
+    reranker = CrossEncoder(str(small_checkpoint.OUT / "small-reranker"), device="cpu")
+    samples, queries = pages.group_batch(maker, 40, groups=1.0)
+    pictures = [Image.fromarray(sample.pixels) for sample in samples]
+    first = 0
+    for start in range(0, 40, 4):
+        for place in range(4):
+            scores = reranker.predict(
+                [(queries[start + place], page) for page in pictures[start : start + 4]]
+            )
+            first += int(scores.argmax() == place)
+    assert first >= 16, f"{first} of 40 first among four look-alikes; chance is 10"
 
 
 def test_small_vlm_has_its_language_head_and_reads_aloud_something():

@@ -1,9 +1,8 @@
 """Write README.md's generated parts from measurements and the notebooks themselves.
 
-    python tools/readme.py                                write them again
-    python tools/readme.py --from runs/small/results.json   take a run's ledger into
-    data/measurements/small.json first python tools/readme.py --check                        only say whether
-    README.md is in step
+    python tools/readme.py                                   write them again
+    python tools/readme.py --from runs/small/results.json    take a run's ledger over first
+    python tools/readme.py --check                           only say whether README.md is in step
 
 A part lies between `<!-- NAME:begin -->` and `<!-- NAME:end -->`; nothing in it is typed by hand.
 """
@@ -59,9 +58,10 @@ def map_part(measured: Path = MEASURED, notebooks: Path = ROOT / "notebooks") ->
         lines.append(f"| [{file.stem}](notebooks/{file.name}) | **{title}** {promise} | {time} | {memory} |")
     if len(lines) == 2:
         return NOT_MEASURED
-    total = sum(figures["seconds"] for figures in results.values())
+    total = sum(figures["seconds"] for name, figures in results.items() if name[:2].isdigit())
     if total:
-        lines += ["", f"All together: {clock(total)}, measured on {next(iter(results.values()))['device']}."]
+        device = next(iter(results.values()))["device"]
+        lines += ["", f"The numbered ones together, which `make course` runs: {clock(total)}, on {device}."]
     return "\n".join(lines)
 
 

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from helpers import ledger  # noqa: E402
+from helpers.hardware import HEADLESS  # noqa: E402
 from helpers.profiles import check_profile, get_profile, run_dir  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -73,15 +74,16 @@ class Progress:
     """Prints which cell is running, and how long every slow one took."""
 
     def __init__(self, notebook) -> None:
-        self.cells = code_cells(notebook)
+        self.notebook, self.cells = notebook, code_cells(notebook)
         self.current: Cell | None = None
+        self._index = 0
         self._started = 0.0
         self._timer: threading.Timer | None = None
 
     def start(self, index: int) -> None:
         if index not in self.cells:
             return
-        self.current, self._started = self.cells[index], time.perf_counter()
+        self.current, self._index, self._started = self.cells[index], index, time.perf_counter()
         if sys.stdout.isatty():
             print(f"\r\x1b[K      {self.current}", end="", flush=True)
         self._wait(SLOW_CELL_SECONDS)
@@ -106,8 +108,17 @@ class Progress:
         self._timer.start()
 
     def _still_running(self) -> None:
-        say(f"      {self.current}: running, {time.perf_counter() - self._started:.0f} s so far")
+        seconds = time.perf_counter() - self._started
+        said = last_line(self.notebook.cells[self._index])
+        say(f"      {self.current}: running, {seconds:.0f} s so far{said and f'; it says: {said}'}")
         self._wait(STILL_RUNNING_SECONDS)
+
+
+def last_line(cell) -> str:
+    """Return what a running cell printed last, "" if nothing."""
+    texts = [output.text for output in cell.get("outputs", []) if output.get("name") == "stdout"]
+    lines = "".join(texts).split("\n")
+    return next((line.strip()[:100] for line in reversed(lines) if line.strip()), "")
 
 
 def say(text: str = "") -> None:
@@ -307,6 +318,7 @@ def prepare_environment(profile) -> None:
     if not profile.needs_hub:
         for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE"):
             os.environ[name] = "1"
+    os.environ[HEADLESS] = "1"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

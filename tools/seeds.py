@@ -90,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
                 say(f"seed {seed}: measured already")
                 continue
             output = run_dir(profile) / f"{NOTEBOOK}-seed{seed}.ipynb"
-            parameters = {"PROFILE": profile.name, "SEED": seed}
+            parameters = {"PROFILE": profile.name, "SEED": seed, "RESUME": False}
             seconds = run_notebook(NOTEBOOKS / f"{NOTEBOOK}.ipynb", output, parameters)
             section = ledger.read(profile)[NOTEBOOK]
             if section["seed"] != seed:

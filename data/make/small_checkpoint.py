@@ -4,13 +4,18 @@
     python data/make/small_checkpoint.py gather   # words and fonts, once
     python data/make/small_checkpoint.py train --minutes 90 --processes 2 --bf16    # goes on where it was
     python data/make/small_checkpoint.py train --device cuda --minutes 20 --batch 512 --workers 16
-    python data/make/small_checkpoint.py export   # data/checkpoints/small-vlm and small-embedding
+    python data/make/small_checkpoint.py train --stage judge --minutes 30 --processes 2 --bf16 --replay 1
+    python data/make/small_checkpoint.py export   # into data/checkpoints, what was trained
 
 Training has three stages. ``see``: every patch and every visual token predicts what is written in it
 (dense supervision; the vision tower alone). ``match``: queries against pages (contrastive) while the model
 reads the heading aloud; the pages are laid out but not painted, and their visual tokens imitated. ``read``:
 the same with page pictures, while the dense supervision goes on. A language loss alone does not leave its
 plateau from random weights: the text side learns to ignore the picture.
+
+A fourth, ``judge``, makes a reranker from the result, with the vision tower as it is: a page, a query, and
+"yes" or "no". Whether a page answers is one bit a pair; so each token of the query is also asked whether it
+stands on the page.
 """
 
 from __future__ import annotations
@@ -37,6 +42,7 @@ ASSETS = WORK / "assets"
 STATE = WORK / "state.pt"
 OUT = ROOT / "data" / "checkpoints"
 HEADS = "pretraining_heads.safetensors"
+LOGS = ("training_log.json", "judge_log.json")  # of the reader and of the reranker
 INSTRUCTION = "Represent the user's input."  # the Qwen3-VL-Embedding family's default instruction
 READ_ALOUD = "Read the heading aloud."
 VOCABULARY = 1024
@@ -69,6 +75,13 @@ CHAT_TEMPLATE = """{%- for message in messages -%}
 {% endfor -%}
 {%- if add_generation_prompt -%}<|im_start|>assistant
 {% endif -%}"""
+
+#: What a reranker is told, and its chat template: the page comes before the query. Attention looks back only,
+#: so each word of the query can look for itself on the page.
+RERANK = "Find the page that answers the query."
+RERANK_TEMPLATE = CHAT_TEMPLATE.split("{%- if add_generation_prompt", 1)[0].replace(
+    "for message in messages", "for message in messages if message['role'] != 'query'"
+) + CHAT_TEMPLATE.replace("for message in messages", "for message in messages if message['role'] == 'query'")
 
 #: Stems that have no place on a page for readers to look at.
 RUDE = codecs.decode(
@@ -473,7 +486,7 @@ def make_batch(
         return {"pixels": np.stack([p for p, _ in made]), **dense_targets([c for _, c in made], fmt)}
     # A query costs a tenth of a page, so each page gets two.
     painted = stage != "match"
-    groups = 0.5 if painted else 0.3
+    groups = {"match": 0.3, "read": 0.5, "judge": 0.75}[stage]
     samples, queries = pages.group_batch(maker, size, groups, draw=painted, queries_a_page=2)
     height, width, _ = samples[0].pixels.shape
     return {
@@ -550,7 +563,8 @@ class Reader:
             }
         ).to(device)
         self.scale = nn.Parameter(torch.tensor(math.log(16.0), device=device))
-        enc = lambda s: tokenizer(s, add_special_tokens=False)["input_ids"]  # noqa: E731
+        self.enc = enc = lambda s: tokenizer(s, add_special_tokens=False)["input_ids"]
+        self.opening = enc("<|im_end|>\n<|im_start|>assistant\n")  # ends a query, opens the model's turn
         self.before = enc(f"<|im_start|>system\n{INSTRUCTION}<|im_end|>\n<|im_start|>user\n")
         self.after = enc("<|im_end|>\n")
         self.assistant = enc("<|im_start|>assistant\n")
@@ -752,6 +766,77 @@ class Reader:
         target[target == pad] = -100
         return embedding, cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=-100)
 
+    def yes_or_no(self, out, grid, page, asked: list[list[int]]):
+        """The log-odds of "yes" at each token from a query on, (pairs, tokens), and the tokens, right padded.
+
+        Pair i is page ``page[i]`` of the batch, then the query with token ids ``asked[i]``. A pair's last
+        token, which gives the answer, is the one that opens the model's turn.
+        """
+        import torch
+
+        n = int(grid[0, 1]) * int(grid[0, 2]) // 4
+        tid = self.tokenizer.convert_tokens_to_ids
+        prefix = [
+            *self.enc(f"<|im_start|>system\n{RERANK}<|im_end|>\n<|im_start|>document\n"),
+            tid("<|vision_start|>"),
+            *[tid("<|image_pad|>")] * n,
+            tid("<|vision_end|>"),
+            *self.enc("<|im_end|>\n<|im_start|>query\n"),
+        ]
+        longest, pad = max(map(len, asked)), self.tokenizer.pad_token_id
+        rows = [prefix + row + [pad] * (longest - len(row)) for row in asked]
+        ids = torch.tensor(rows, device=self.device)
+        key = (int(grid[0, 1]), int(grid[0, 2]), ids.shape[1], "judge")
+        if key not in self.positions:
+            types = (ids[:1] == tid("<|image_pad|>")).int()
+            self.positions[key] = self.model.model.get_rope_index(ids[:1], types, grid[:1])[0]
+        mask = ids == tid("<|image_pad|>")
+        seen = [
+            tokens.view(len(grid), n, -1)[page].flatten(0, 1)
+            for tokens in (out.pooler_output, *out.deepstack_features)
+        ]
+        x = self.text.embed_tokens(ids)
+        h = self.text(
+            inputs_embeds=x.masked_scatter(mask.unsqueeze(-1), seen[0].to(x.dtype)),
+            position_ids=self.positions[key].expand(3, len(ids), -1),
+            attention_mask=None,
+            use_cache=False,
+            visual_pos_masks=mask,
+            deepstack_visual_embeds=seen[1:],
+        ).last_hidden_state[:, len(prefix) :]
+        words = self.text.embed_tokens.weight[[self.enc("yes")[0], self.enc("no")[0]]].float()
+        return h.float() @ (words[0] - words[1]), ids[:, len(prefix) :]
+
+    def judge(self, out, grid, batch: dict, others: int = 3):
+        """Whether a page answers a query, by the odds of "yes" against "no" after both.
+
+        Each page with its two queries and with those of ``others`` pages next to it, which often differ from
+        it in one thing only. A query's own tokens are asked too whether they stand on the page: that is the
+        part to be learned first, and one answer a pair would be too little to learn it from. Returns both
+        losses and how often each answer is right.
+        """
+        import torch
+        from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+
+        B = len(grid)
+        page = torch.arange(B).repeat_interleave(2 + others)
+        steps = torch.tensor([0, 0, *range(1, others + 1)]).repeat(B)
+        which = torch.tensor([0, 1, *[0] * others]).repeat(B) ^ (steps > 0) * torch.randint(2, (len(steps),))
+        query = (page + steps) % B * 2 + which
+        asked = self.tokenizer([q.strip() for q in batch["queries"]], add_special_tokens=False)["input_ids"]
+        odds, tokens = self.yes_or_no(out, grid, page, [asked[q] + self.opening for q in query.tolist()])
+        lengths = torch.tensor([len(asked[q]) for q in query.tolist()], device=self.device)
+        answer = odds[torch.arange(len(odds)), lengths + len(self.opening) - 1]
+        right = (steps == 0).float().to(self.device)
+        there = torch.zeros(B, len(self.text.embed_tokens.weight), device=self.device)
+        cells, items = (torch.as_tensor(batch[name], device=self.device) for name in ("tc", "ti"))
+        there[cells // (len(out.pooler_output) // B), items] = 1.0
+        own = torch.arange(odds.shape[1], device=self.device)[None] < lengths[:, None]
+        found = there[page.to(self.device)[:, None], tokens][own]
+        hits = [((logit > 0) == (label > 0.5)).float().mean() for logit, label in
+                ((answer, right), (odds[own], found))]  # fmt: skip
+        return cross_entropy(answer, right), cross_entropy(odds[own], found), *hits
+
     def contrast(self, a, b):
         """Symmetric in-batch cross-entropy; returns the loss and how often the right page comes first."""
         import torch
@@ -765,6 +850,13 @@ class Reader:
 
     def loss(self, stage: str, batch: dict, aloud: bool):
         """The loss of a stage on a batch, and its figures; ``aloud`` adds reading headings aloud."""
+        import torch
+
+        if stage == "judge":
+            with torch.no_grad():
+                out, grid = self.see(batch["pixels"])
+            pair, token, right, found = self.judge(out, grid, batch)
+            return pair + token, {"pair": pair, "token": token, "right": right, "found": found}
         if stage == "match":
             out, grid = self.imitate(batch)
             loss, figures = 0.0, {}
@@ -799,7 +891,13 @@ def _patchify(x):
 
 #: stage -> (share of the budget, batch size as a factor of --batch, peak learning rate)
 #: Many small steps beat few large ones while there is a target for every patch.
-STAGES = {"see": (0.30, 0.19, 2e-3), "match": (0.06, 0.65, 1e-3), "read": (0.64, 0.65, 8e-4)}
+#: ``judge`` makes another model, the reranker, from the one that the others made: only with --stage.
+STAGES = {
+    "see": (0.30, 0.19, 2e-3),
+    "match": (0.06, 0.65, 1e-3),
+    "read": (0.64, 0.65, 8e-4),
+    "judge": (0.0, 0.33, 7e-4),
+}
 
 
 def evaluate(
@@ -881,6 +979,11 @@ class Average:
         return float(flat[-1])
 
 
+def state_file(stage: str | None) -> Path:
+    """Where a training keeps its state; the reranker has one of its own."""
+    return STATE.with_name("judge.pt") if stage == "judge" else STATE
+
+
 def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
     """Loads what the training goes on from: its own state, else the shipped checkpoint, else nothing.
 
@@ -888,24 +991,28 @@ def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
     """
     import torch
 
-    if STATE.is_file() and not args.fresh:
+    file = state_file(args.stage)
+    if file.is_file() and not args.fresh:
         try:
-            saved = torch.load(STATE, map_location=args.device, weights_only=False)
+            saved = torch.load(file, map_location=args.device, weights_only=False)
         except Exception as error:
             raise SystemExit(
-                f"{STATE} cannot be read ({error}): remove it to start again, or restore it"
+                f"{file} cannot be read ({error}): remove it to start again, or restore it"
             ) from error
         reader.model.load_state_dict(saved["model"])
         reader.heads.load_state_dict(saved["heads"])
         reader.scale.data = saved["scale"].to(args.device)
         optimizer.load_state_dict(saved["optimizer"])
         state = saved["state"]
-        had = {s: f"{state['spent'][s]:.1f} min, {state['pages'][s]} pages" for s in STAGES}
+        had = {s: f"{minutes:.1f} min, {state['pages'][s]} pages" for s, minutes in state["spent"].items()}
         quiet or print("resumed:", had, flush=True)
         return state
+    name = "small-vlm"
+    if args.stage == "judge" and (OUT / "small-reranker" / "model.safetensors").is_file():
+        name = "small-reranker"
     if (OUT / "small-vlm" / HEADS).is_file() and not args.fresh:
-        quiet or print("goes on from data/checkpoints/small-vlm; the optimizer starts anew", flush=True)
-        return load_shipped(reader)
+        quiet or print(f"goes on from data/checkpoints/{name}; the optimizer starts anew", flush=True)
+        return load_shipped(reader, name)
     return {
         "spent": dict.fromkeys(STAGES, 0.0),
         "pages": dict.fromkeys(STAGES, 0),
@@ -918,7 +1025,8 @@ def begin_stage(stage: str, reader: Reader, optimizer, state: dict, quiet: bool)
     """What a stage needs first: aligned towers after ``see``, imitated tokens for ``match``."""
     import torch
 
-    if stage == "see":
+    if stage in ("see", "judge"):
+        reader.vision.requires_grad_(stage == "see")
         return
     words, fonts = pages.read_assets(ASSETS)
     if not state.get("aligned"):
@@ -950,6 +1058,9 @@ def train(rank: int, args, store: str | None = None) -> None:
         betas=(0.9, 0.98),
     )
     state = resume(reader, optimizer, args, quiet=rank > 0)
+    for figures in (state["spent"], state["pages"]):
+        for stage in STAGES:
+            figures.setdefault(stage, 0)
     state["settings"].append({k: str(v) for k, v in vars(args).items()} | {"torch": torch.__version__})
     budget = {s: args.minutes * share for s, (share, *_) in STAGES.items()}
     if args.stage:
@@ -964,6 +1075,8 @@ def train(rank: int, args, store: str | None = None) -> None:
     if args.bf16 and args.device == "cpu":  # the fused kernel is slower there at 32 dimensions a head
         reader.vision.set_attn_implementation("eager")
 
+    file = state_file(args.stage)
+
     def save():
         torch.save(
             {
@@ -973,10 +1086,10 @@ def train(rank: int, args, store: str | None = None) -> None:
                 "optimizer": optimizer.state_dict(),
                 "state": state,
             },
-            STATE.with_suffix(".tmp"),
+            file.with_suffix(".tmp"),
         )
-        os.replace(STATE.with_suffix(".tmp"), STATE)
-        (WORK / "training_log.json").write_text(json.dumps(state, indent=1))
+        os.replace(file.with_suffix(".tmp"), file)
+        file.with_name(LOGS[args.stage == "judge"]).write_text(json.dumps(state, indent=1))
 
     for stage, (_, factor, peak) in STAGES.items():
         if budget[stage] <= 0 or (state["spent"][stage] >= budget[stage] and not args.stage):
@@ -1004,7 +1117,7 @@ def train(rank: int, args, store: str | None = None) -> None:
                 group["lr"] = lr
             with amp:
                 # Aloud in one step of three: the language head kept, for a third of its price.
-                loss, figures = reader.loss(stage, batch, aloud=stage != "see" and steps % 3 == 0)
+                loss, figures = reader.loss(stage, batch, aloud=stage in ("match", "read") and steps % 3 == 0)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             share = average((begin + (time.time() - started) / 60) / budget[stage])
@@ -1035,7 +1148,7 @@ def train(rank: int, args, store: str | None = None) -> None:
                 reported = time.time()
         state["spent"][stage] = had + budget[stage]
         rank or save()
-    if rank:
+    if rank or args.stage == "judge":
         return
     final = evaluate(reader, n_pages=500, n_queries=500)
     state["log"].append({"stage": "end", **final})
@@ -1043,16 +1156,16 @@ def train(rank: int, args, store: str | None = None) -> None:
     print("end:", final, flush=True)
 
 
-def load_shipped(reader: Reader) -> dict:
-    """Loads weights and heads of the shipped checkpoint; returns the state of its training."""
+def load_shipped(reader: Reader, name: str = "small-vlm") -> dict:
+    """Loads weights and heads of a shipped checkpoint; returns the state of its training."""
     from safetensors.torch import load_file
 
-    folder = OUT / "small-vlm"
-    reader.model.load_state_dict(load_file(folder / "model.safetensors", device=reader.device), strict=False)
-    heads = load_file(folder / HEADS, device=reader.device)
+    weights = load_file(OUT / name / "model.safetensors", device=reader.device)
+    reader.model.load_state_dict(weights, strict=False)
+    heads = load_file(OUT / "small-vlm" / HEADS, device=reader.device)
     reader.scale.data = heads.pop("scale")
     reader.heads.load_state_dict(heads)
-    return json.loads((folder / "training_log.json").read_text())
+    return json.loads((OUT / name / "training_log.json").read_text())
 
 
 def load_or_build_processor():
@@ -1068,57 +1181,104 @@ def load_or_build_processor():
 
 
 def export() -> None:
-    """Writes ``small-vlm`` and ``small-embedding`` in bfloat16, each replaced as a whole."""
-    import torch
-    from safetensors.torch import save_file
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-
+    """Writes the checkpoints whose training left a state, in bfloat16, each replaced as a whole."""
     processor = load_or_build_processor()
-    model = build_model(processor.tokenizer)
-    if not STATE.is_file():
+    writers = {"small-vlm": write_vlm, "small-embedding": write_embedding, "small-reranker": write_reranker}
+    files = {name: state_file("judge" if name == "small-reranker" else None) for name in writers}
+    if not any(file.is_file() for file in files.values()):
         raise SystemExit(f"{STATE} is missing: run `python {Path(__file__).name} train` first")
-    saved = torch.load(STATE, map_location="cpu", weights_only=False)
-    model.load_state_dict(saved["model"])
-    model = model.to(torch.bfloat16)
-    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
-    for name in ("small-vlm", "small-embedding"):
+    for name, write in writers.items():
+        if not files[name].is_file():
+            continue
+        model, saved = trained(files[name], processor)
         temporary = OUT / f".{name}"
         shutil.rmtree(temporary, ignore_errors=True)
-        if name == "small-vlm":
-            model.save_pretrained(temporary)
-            processor.save_pretrained(temporary)
-            # What only training uses, so that a later run can go on from here.
-            save_file({**saved["heads"], "scale": saved["scale"]}, temporary / HEADS)
-        else:
-            transformer = Transformer(str(OUT / "small-vlm"), model_kwargs={"dtype": torch.bfloat16})
-            st = SentenceTransformer(
-                modules=[
-                    transformer,
-                    Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken"),
-                    Normalize(),
-                ],
-                prompts={"query": INSTRUCTION, "document": INSTRUCTION},
-                default_prompt_name="query",
-                device="cpu",
-            )
-            st.save(str(temporary), create_model_card=False)
-        log = WORK / "training_log.json"
-        if log.is_file():
-            shutil.copyfile(log, temporary / "training_log.json")
-        (temporary / "README.md").write_text(card(name, model), encoding="utf-8")
+        write(temporary, model, processor, saved)
+        log = WORK / LOGS[name == "small-reranker"]
+        shutil.copyfile(log, temporary / "training_log.json")
+        text = card(name, model, json.loads(log.read_text()))
+        (temporary / "README.md").write_text(text, encoding="utf-8")
         shutil.rmtree(OUT / name, ignore_errors=True)
         os.replace(temporary, OUT / name)
         size = sum(f.stat().st_size for f in (OUT / name).rglob("*") if f.is_file())
         print(f"{name}: {size / 2**20:.1f} MiB in {(OUT / name).relative_to(ROOT)}")
 
 
-def card(name: str, model) -> str:
+def trained(file: Path, processor):
+    """The model of a training's state in bfloat16, and the state."""
+    import torch
+
+    saved = torch.load(file, map_location="cpu", weights_only=False)
+    model = build_model(processor.tokenizer)
+    model.load_state_dict(saved["model"])
+    model = model.to(torch.bfloat16)
+    model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
+    return model, saved
+
+
+def write_vlm(folder: Path, model, processor, saved: dict) -> None:
+    """The model with its language head."""
+    from safetensors.torch import save_file
+
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    # What only training uses, so that a later run can go on from here.
+    save_file({**saved["heads"], "scale": saved["scale"]}, folder / HEADS)
+
+
+def write_embedding(folder: Path, model, processor, saved: dict) -> None:
+    """The same weights as an embedding model."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    transformer = Transformer(str(OUT / "small-vlm"), model_kwargs={"dtype": torch.bfloat16})
+    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken")
+    SentenceTransformer(
+        modules=[transformer, pooling, Normalize()],
+        prompts={"query": INSTRUCTION, "document": INSTRUCTION},
+        default_prompt_name="query",
+        device="cpu",
+    ).save(str(folder), create_model_card=False)
+
+
+def write_reranker(folder: Path, model, processor, saved: dict) -> None:
+    """A cross-encoder: the log-odds of "yes" after page and query."""
+    import tempfile
+
+    import torch
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.cross_encoder.modules import LogitScore
+
+    processor.chat_template = RERANK_TEMPLATE
+    with tempfile.TemporaryDirectory() as plain:
+        model.save_pretrained(plain)
+        processor.save_pretrained(plain)
+        transformer = Transformer(
+            plain,
+            transformer_task="any-to-any",
+            model_kwargs={"dtype": torch.bfloat16},
+            processing_kwargs={"chat_template": {"add_generation_prompt": True}},
+        )
+        yes, no = (transformer.tokenizer.encode(word, add_special_tokens=False)[0] for word in ("yes", "no"))
+        CrossEncoder(
+            modules=[transformer, LogitScore(true_token_id=yes, false_token_id=no)],
+            prompts={"rerank": RERANK},
+            default_prompt_name="rerank",
+            activation_fn=torch.nn.Identity(),
+            device="cpu",
+        ).save_pretrained(str(folder), create_model_card=False)
+
+
+def card(name: str, model, log: dict) -> str:
     """The checkpoint's model card; every figure comes from the model or from the log of its training."""
-    log_file = WORK / "training_log.json"
-    log = json.loads(log_file.read_text()) if log_file.is_file() else {"log": [], "spent": {}, "pages": {}}
     scores = [row for row in log["log"] if "ndcg@10" in row]
-    spent = ", ".join(f"`{s}` {log['spent'][s]:.0f} min and {log['pages'][s]:,} pages" for s in log["spent"])
+    spent = ", ".join(
+        f"`{s}` {log['spent'][s]:.0f} min and {log['pages'][s]:,} pages"
+        for s in log["spent"]
+        if log["spent"][s]
+    )
     measured = (
         f"On {scores[-1]['pages']} fresh generated pages with names it never saw, three quarters of them "
         f"hard negatives: NDCG@10 {scores[-1]['ndcg@10']:.3f}, Recall@1 {scores[-1]['recall@1']:.3f} "
@@ -1126,17 +1286,28 @@ def card(name: str, model) -> str:
         if scores
         else "Not measured yet."
     )
+    if name == "small-reranker":
+        last = [row for row in log["log"] if row["stage"] == "judge"][-1]
+        measured = (
+            f"On the last generated pages of its training, none shown twice: {last['right']:.1%} of the "
+            f"answers right, cross-entropy {last['pair']:.3f} (two of five pairs are right answers, and most "
+            "wrong pages differ from the right one in one thing only)."
+        )
     use = {
         "small-vlm": 'AutoModelForImageTextToText.from_pretrained("data/checkpoints/small-vlm")',
         "small-embedding": 'SentenceTransformer("data/checkpoints/small-embedding")',
+        "small-reranker": 'CrossEncoder("data/checkpoints/small-reranker")',
     }[name]
     what = {
         "small-vlm": "A Qwen3-VL with its language head, trained to read the heading of a page aloud.",
         "small-embedding": "An embedding model: last-token pooling, normalised, one instruction.",
+        "small-reranker": 'A reranker that reads a page, then a query, and gives the log-odds of "yes".',
     }[name]
+    pipeline = {"small-vlm": "image-text-to-text", "small-reranker": "text-ranking"}
+    instruction = RERANK if name == "small-reranker" else INSTRUCTION
     return f"""---
 license: apache-2.0
-pipeline_tag: {"image-text-to-text" if name == "small-vlm" else "feature-extraction"}
+pipeline_tag: {pipeline.get(name, "feature-extraction")}
 ---
 
 # {name}
@@ -1148,7 +1319,7 @@ it: so that fine-tuning a page retriever can be learned, and tested, in minutes 
     {use}
 
 - **Input**: pages of at most {MAX_PIXELS:,} pixels (224 x 320), one visual token for 32 x 32 of them, with
-  type of 9 px and more; English text, taken as lower case. Instruction: "{INSTRUCTION}"
+  type of 9 px and more; English text, taken as lower case. Instruction: "{instruction}"
 - **Training**: {len(pages.FAMILIES)} layout families, {len(FONTS)} font families, made-up names,
   {VOCABULARY:,} vocabulary entries; {spent}.
   Settings and curves: `training_log.json`.

@@ -1,7 +1,8 @@
 """Training speed: the course's settings against the article's plain ones, on this machine.
 
-    python tests/bench/bench_training.py             about five minutes on two CPU cores
-    python tests/bench/bench_training.py --rows 4096 what notebook 04 trains on
+    python tests/bench/bench_training.py               960 rows, three to six minutes on two CPU cores
+    python tests/bench/bench_training.py --rows 4096   what notebook 04 trains on
+    python tests/bench/bench_training.py --save        and into data/measurements/training_speed.json
 
 Both train the small checkpoint on the same rows in the same order, with the same seed, for one epoch, in
 processes of their own, one after the other; nothing is evaluated or saved on the way. Then each is scored on
@@ -19,115 +20,32 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from helpers import hardware, ledger  # noqa: E402
 from helpers.profiles import get_profile  # noqa: E402
+from tools.fine_tune import Settings, fine_tune  # noqa: E402
 
-WAYS = ("article", "course")
-
-
-def train(way: str, rows: int) -> dict[str, float]:
-    """Train one way; return seconds, pages per second, peak memory, and NDCG@10 on dev before and after."""
-    import time
-
-    import torch
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
-    from sentence_transformers.sentence_transformer.losses import (
-        CachedMultipleNegativesRankingLoss,
-        MatryoshkaLoss,
-        MultipleNegativesRankingLoss,
-    )
-    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
-    from transformers import set_seed
-
-    from helpers import dataset, hardware
-    from helpers.evaluation import mean, ndcg, rank
-
-    ours = way == "course"
-    profile = get_profile("small", train_rows=rows)
-    set_seed(profile.seed)
-    if ours:
-        hardware.keep_freed_memory()
-    model = SentenceTransformer(
-        profile.path(profile.embedding_model),
-        model_kwargs={
-            "dtype": torch.float32,
-            "attn_implementation": hardware.training_attention() if ours else "sdpa",
-        },
-        processor_kwargs={"min_pixels": profile.min_pixels, "max_pixels": profile.max_pixels},
-        device=hardware.device(),
-    )
-    data = dataset.load_dataset(profile)
-    dev = dataset.retrieval_task(data["dev"], dataset.load_corpus(profile, "dev"), profile.max_pixels)
-
-    def score() -> float:
-        queries, pages, relevant = dev
-        shared = {"batch_size": 32, "convert_to_tensor": True, "show_progress_bar": False}
-        embeddings = [
-            encode(list(items.values()), **shared)
-            for encode, items in ((model.encode_query, queries), (model.encode_document, pages))
-        ]
-        return mean(ndcg(rank(*embeddings, list(queries), list(pages)), relevant))
-
-    before = score()
-    loss = (
-        MultipleNegativesRankingLoss(model)
-        if ours
-        else CachedMultipleNegativesRankingLoss(model, mini_batch_size=1)
-    )
-    columns = ["query", "image", "negative_0"]
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(ROOT / "runs" / "bench"),
-        num_train_epochs=1,
-        per_device_train_batch_size=profile.batch_size,
-        learning_rate=profile.learning_rate,
-        warmup_steps=profile.warmup,
-        bf16=hardware.use_bf16(),
-        use_cpu=hardware.device() == "cpu",
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
-        prompts={name: model.prompts["document" if name != "query" else "query"] for name in columns},
-        seed=profile.seed,
-        eval_strategy="no",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-    trainer = SentenceTransformerTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=data["train"].select_columns(columns),
-        loss=MatryoshkaLoss(model, loss, matryoshka_dims=profile.matryoshka_dims),
-    )
-    started = time.perf_counter()
-    trainer.train()
-    seconds = time.perf_counter() - started
-    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # ends bf16's autocast
-    return {
-        "seconds": seconds,
-        "pages_per_second": 2 * len(data["train"]) / seconds,
-        "peak_memory_mb": hardware.peak_memory_mb(),
-        "dev_ndcg@10_before": before,
-        "dev_ndcg@10": score(),
-    }
+FILE = ROOT / "data" / "measurements" / "training_speed.json"
+COURSE = Settings(batch=get_profile("small").batch_size)
+WAYS = {"article": replace(COURSE, mini_batch=1, attention="sdpa", keep_memory=False), "course": COURSE}
 
 
 def main() -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--rows", type=int, default=960, help="training rows (default: 960)")
+    parser.add_argument("--save", action="store_true", help=f"write {FILE.relative_to(ROOT)}")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)  # set in the processes started below
     options = parser.parse_args()
-    if options.rows < get_profile("small").batch_size:
-        parser.error(f"--rows must be at least one batch, {get_profile('small').batch_size}")
+    if options.rows < COURSE.batch:
+        parser.error(f"--rows must be at least one batch, {COURSE.batch}")
     if options.way:
-        print(json.dumps(train(options.way, options.rows)))
+        print(json.dumps(fine_tune(replace(WAYS[options.way], rows=options.rows))))
         return 0
     measured = {}
     for way in WAYS:
@@ -147,7 +65,11 @@ def main() -> int:
             flush=True,
         )
     ratio = measured["course"]["pages_per_second"] / measured["article"]["pages_per_second"]
-    print(json.dumps({"ratio": round(ratio, 3), "rows": options.rows, **measured}))
+    result = {"ratio": round(ratio, 3), "rows": options.rows, **measured}
+    if options.save:
+        made_on = {"device": hardware.device_name(), "versions": ledger.versions()}
+        ledger.write_json(FILE, result | made_on)
+    print(json.dumps(result))
     return 0
 
 

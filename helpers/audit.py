@@ -1,0 +1,219 @@
+"""An audit of a retrieval data set: pages that are there twice, leaks between its splits, missing marks.
+
+Each function returns findings and changes nothing: whether a finding is a fault, a person decides. `checks`
+stops a training run for the worst of them; this looks at everything and says where.
+
+Data sets have the course's columns: rows `query` and `page_id`, where known `query_id`, `page_ids`,
+`negative_ids` and the page pictures; a corpus `page_id` and `image`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from helpers import checks, pages
+
+if TYPE_CHECKING:
+    import datasets
+    from PIL import Image
+
+# Two pictures that differ little on average may differ in the one digit that matters: covers of two years do.
+# So pages count as the same only if no place on them differs by more than this many grey levels of 255 when
+# both are drawn at DRAWN pixels. On the course's pages, copies scaled or saved as JPEG differ by 21 at most,
+# pages that only share a layout by 51 or more.
+LOCAL = 35.0
+DRAWN = (96, 128)  # width, height
+
+
+class Finding(NamedTuple):
+    """One thing to look at: what kind, of which item, beside which other, and the evidence."""
+
+    kind: str
+    item: str
+    other: str
+    detail: str
+
+
+def duplicate_pages(
+    corpus: datasets.Dataset, near: float = checks.NEAR, local: float = LOCAL
+) -> list[Finding]:
+    """Pages that are there more than once, exactly or as a scaled or compressed copy.
+
+    Args:
+        near: grey levels of 255 that copies may differ by on average over the page.
+        local: grey levels that they may differ by in any one place.
+    """
+    ids, keys = list(corpus["page_id"]), checks.page_keys(corpus, "image")
+    first: dict[str, int] = {}
+    found = []
+    for row, key in enumerate(keys):
+        if first.setdefault(key, row) != row:
+            found.append(Finding("duplicate page", ids[first[key]], ids[row], "the same file"))
+    pictures = checks.page_pictures(corpus, ["image"])
+    rows = np.array([first[key] for key in pictures])
+    drawn = np.stack(list(pictures.values()))
+    for a, b, average in _near_pairs(drawn, near):
+        if drawn[a].std() < checks.BLANK:
+            continue
+        one, other = int(rows[a]), int(rows[b])
+        worst = local_difference(corpus[one]["image"], corpus[other]["image"])
+        if worst < local:
+            detail = f"{average:.2f} grey levels apart on average, {worst:.0f} at most"
+            found.append(Finding("duplicate page", ids[min(one, other)], ids[max(one, other)], detail))
+    return found
+
+
+def local_difference(a: Image.Image, b: Image.Image) -> float:
+    """The largest difference, in grey levels of 255, between two pages drawn at the same small size."""
+    from PIL import Image
+
+    one, other = (
+        np.asarray(page.convert("L").resize(DRAWN, Image.Resampling.LANCZOS), np.float32) for page in (a, b)
+    )
+    return float(np.abs(one - other).max())
+
+
+def leaks(
+    train: datasets.Dataset,
+    rows: datasets.Dataset,
+    corpus: datasets.Dataset,
+    columns: Sequence[str] = ("image",),
+    document: Callable[[str], str] | None = None,
+    near: float = checks.NEAR,
+    local: float = LOCAL,
+) -> list[Finding]:
+    """What a model could have seen in training of what it is scored with: queries, documents, pages.
+
+    Args:
+        train: training rows; pages in `columns`.
+        rows, corpus: queries and pages that a model is scored with.
+        document: page id -> document id; None takes the part before the page number, where there is one.
+    """
+    document = document or _document
+    found = []
+    texts = {}
+    for query, name in zip(train["query"], _names(train)):
+        texts.setdefault(normalized(query), name)
+    for query, name in zip(rows["query"], _names(rows)):
+        if normalized(query) in texts:
+            found.append(Finding("leaked query", name, texts[normalized(query)], query))
+    if "page_id" in train.column_names:
+        trained = set(train["page_id"])
+        if "negative_ids" in train.column_names:
+            trained = trained.union(*train["negative_ids"])
+        documents = {}
+        for page in sorted(trained):
+            documents.setdefault(document(page), page)
+        for page in corpus["page_id"]:
+            if page in trained:
+                found.append(Finding("leaked page", page, page, "the same id"))
+            elif document(page) in documents:
+                found.append(Finding("leaked document", page, documents[document(page)], document(page)))
+    scored = checks.page_pictures(corpus, ["image"])
+    known = checks.page_pictures(train, columns)
+    places = dict(zip(checks.page_keys(corpus, "image"), range(len(corpus))))
+    where = {
+        key: (column, row) for column in columns for row, key in enumerate(checks.page_keys(train, column))
+    }
+    pictures, train_keys = np.stack(list(scored.values())), list(known)
+    distances, nearest = checks.nearest(pictures, np.stack(list(known.values())), near)
+    for index in np.flatnonzero((distances < near) & (pictures.std(axis=1) >= checks.BLANK)):
+        average, key = distances[index], list(scored)[index]
+        page, (column, row) = corpus[places[key]], where[train_keys[nearest[index]]]
+        worst = local_difference(page["image"], train[row][column])
+        if worst < local:
+            detail = f"{average:.2f} grey levels apart on average, {worst:.0f} at most"
+            found.append(Finding("leaked page", page["page_id"], f"row {row}, {column}", detail))
+    return found
+
+
+def unmarked_answers(
+    queries: Mapping[str, str], relevant: Mapping[str, set[str]], duplicates: Sequence[Finding]
+) -> list[Finding]:
+    """Pages that answer a query and are not marked as relevant for it: false negatives of the evaluation.
+
+    Two kinds that need no reading: a copy of a relevant page, and a query that is there twice with other
+    relevant pages. For the rest, read what a good system ranks above the marked page: `to_read`.
+
+    Args:
+        duplicates: what `duplicate_pages` found in the corpus.
+    """
+    twins: dict[str, set[str]] = {}
+    for one in duplicates:
+        twins.setdefault(one.item, set()).add(one.other)
+        twins.setdefault(one.other, set()).add(one.item)
+    found = []
+    for query, marked in relevant.items():
+        for page in sorted(marked):
+            for twin in sorted(twins.get(page, set()) - set(marked)):
+                found.append(Finding("unmarked answer", query, twin, f"a copy of {page}, which is marked"))
+    asked: dict[str, str] = {}
+    for query, text in queries.items():
+        other = asked.setdefault(normalized(text), query)
+        if other != query:
+            same = set(relevant[other]) == set(relevant[query])
+            kind = "repeated query" if same else "unmarked answer"
+            found.append(Finding(kind, query, other, f"the same words: {text}"))
+    return found
+
+
+def to_read(
+    runs: Mapping[str, Mapping[str, Mapping[str, float]]], relevant: Mapping[str, set[str]]
+) -> list[Finding]:
+    """Unmarked pages that every one of several systems ranks above all marked ones: candidates for reading.
+
+    Systems that work differently, such as a text search and a picture model, seldom agree on a wrong page.
+
+    Args:
+        runs: system -> query -> {page: score}.
+    """
+    from helpers.evaluation import ordered
+
+    found = []
+    for query, marked in relevant.items():
+        above = []
+        for run in runs.values():
+            order = ordered(run.get(query, {}))
+            place = next((rank for rank, page in enumerate(order) if page in marked), len(order))
+            above.append(order[:place])
+        agreed = set.intersection(*map(set, above)) if above else set()
+        for page in sorted(agreed, key=above[0].index):
+            places = ", ".join(f"{name} {order.index(page) + 1}" for name, order in zip(runs, above))
+            found.append(Finding("to read", query, page, f"rank: {places}"))
+    return found
+
+
+def normalized(text: str) -> str:
+    """A query's letters and digits, in lower case, one space between words."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def _document(page_id: str) -> str:
+    try:
+        return pages.split_page_id(page_id)[0]
+    except ValueError:  # an id of another form: every page is a document of its own
+        return page_id
+
+
+def _names(rows: datasets.Dataset) -> list[str]:
+    if "query_id" in rows.column_names:
+        return list(rows["query_id"])
+    return [f"row {row}" for row in range(len(rows))]
+
+
+def _near_pairs(pictures: np.ndarray, near: float):
+    """Yield (i, j, mean absolute difference) for each pair of rows of (n, d) that are nearer than `near`."""
+    means = pictures.mean(axis=1)
+    order = np.argsort(means)
+    for place, i in enumerate(order):
+        # a mean of absolute differences is never below the difference of the means
+        end = np.searchsorted(means[order], means[i] + near, side="right")
+        others = order[place + 1 : end]
+        if len(others):
+            distances = np.abs(pictures[others] - pictures[i]).mean(axis=1)
+            for j in np.flatnonzero(distances < near):
+                yield int(i), int(others[j]), float(distances[j])

@@ -1,0 +1,153 @@
+"""Checkpoints of a training run: which of them is whole, and whether this run may go on from it.
+
+A run writes `run.json` with its settings into its checkpoint folder before the first step. A run that finds
+one of an interrupted run there goes on from its last whole checkpoint if the settings are equal, and stops if
+they are not; so nothing is overwritten by mistake, and nothing is mixed.
+
+    start_from = checkpoints.begin(folder, settings, weights_mb=15)
+    trainer.train(resume_from_checkpoint=start_from)
+    checkpoints.finish(folder)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from helpers.profiles import safetensors_problem
+
+RUN = "run.json"
+COPIES = 6  # weights and AdamW's two means, in each of the two checkpoints that exist while one is written
+
+
+def begin(folder: Path, settings: Mapping, weights_mb: float = 0.0, resume: bool | None = None) -> str | None:
+    """Make the checkpoint folder ready; return the checkpoint to go on from, or None to begin at step 0.
+
+    Args:
+        settings: what must be equal for two runs to be the same one; values that JSON has a form for.
+        weights_mb: size of the trained weights in MB (10^6 bytes), to see that checkpoints will fit.
+        resume: None goes on where an interrupted run of the same settings stopped, if there is one; True
+            insists on one; False removes what is there and begins anew.
+
+    Raises:
+        OSError: the folder cannot be written to, or its disk has too little room.
+        ValueError: an interrupted run of other settings is there, or `resume` is True and there is nothing
+            to go on from.
+    """
+    settings = json.loads(json.dumps(dict(settings)))
+    _check_room(folder, weights_mb)
+    found = sorted(_checkpoints(folder), reverse=True)
+    started = _read(folder / RUN)
+    if resume is False or started.get("finished"):
+        for _, checkpoint in found:
+            shutil.rmtree(checkpoint)
+        found = []
+    elif found:
+        _check_settings(folder, started, settings)
+    whole = None
+    for _, checkpoint in found:
+        wrong = problem(checkpoint)
+        if wrong is None:
+            whole = str(checkpoint)
+            break
+        print(f"{checkpoint.name} is not whole ({wrong}): using the one before it", flush=True)
+        shutil.rmtree(checkpoint)
+    if resume and whole is None:
+        raise ValueError(
+            f"There is no checkpoint of an interrupted run in {folder}. Leave RESUME at None to begin at "
+            "step 0."
+        )
+    _write(folder / RUN, {"settings": settings, "finished": False})
+    return whole
+
+
+def finish(folder: Path) -> None:
+    """Note that the run came to its end: the next one begins at step 0."""
+    _write(folder / RUN, _read(folder / RUN) | {"finished": True})
+
+
+def problem(checkpoint: Path) -> str | None:
+    """Say why training cannot go on from this checkpoint folder, or None.
+
+    The trainer writes, in this order: weights, optimizer, scheduler, random state, trainer_state.json. A
+    process killed on the way leaves some of them missing or cut short.
+    """
+    weights = sorted(checkpoint.glob("*.safetensors"))
+    if not weights:
+        return "it has no weights"
+    for file in weights:
+        wrong = safetensors_problem(file)
+        if wrong:
+            return f"{file.name}: {wrong}"
+    random_states = [file.name for file in checkpoint.glob("rng_state*.pth")] or ["rng_state.pth"]
+    for name in ("optimizer.pt", "scheduler.pt", *random_states):
+        if not (checkpoint / name).is_file():
+            return f"{name} is missing"
+        if not zipfile.is_zipfile(checkpoint / name):  # torch.save's format; the index is at the end
+            return f"{name} is cut short"
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "trainer_state.json is missing or cut short"
+    return None if state.get("global_step") == _step(checkpoint) else "trainer_state.json is of another step"
+
+
+def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
+    """Step and folder of each `checkpoint-N`."""
+    return [(_step(path), path) for path in folder.glob("checkpoint-*") if path.is_dir() and _step(path)]
+
+
+def _step(checkpoint: Path) -> int | None:
+    match = re.fullmatch(r"checkpoint-(\d+)", checkpoint.name)
+    return int(match[1]) if match else None
+
+
+def _check_room(folder: Path, weights_mb: float) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"Cannot write into the output folder {folder} ({error.strerror}). Make it writable, or set "
+            "VDR_COURSE_RUNS to a folder that is."
+        ) from error
+    needed, free = COPIES * weights_mb, shutil.disk_usage(folder).free / 1e6
+    if free < needed:
+        raise OSError(
+            f"Checkpoints in {folder} need about {needed:,.0f} MB and its disk has {free:,.0f} MB free. Free "
+            "some, or set VDR_COURSE_RUNS to a folder on another disk."
+        )
+
+
+def _check_settings(folder: Path, started: Mapping, settings: Mapping) -> None:
+    fix = "Set RESUME = False to remove its checkpoints and begin anew, or move the folder away to keep them."
+    if "settings" not in started:
+        raise ValueError(f"{folder} holds checkpoints of a run that this notebook did not start. {fix}")
+    was = started["settings"]
+    changed = [name for name in {**settings, **was} if settings.get(name) != was.get(name)]
+    if changed:
+        name = changed[0]
+        raise ValueError(
+            f"{folder} holds checkpoints of an interrupted run with {name} = {was.get(name)!r}, and this run "
+            f"has {settings.get(name)!r}. {fix}"
+        )
+
+
+def _read(file: Path) -> dict:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write(file: Path, content: Mapping) -> None:
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    part.replace(file)

@@ -1,0 +1,75 @@
+"""A line of progress at each report of a trainer, and in JupyterLab a loss curve that grows."""
+
+from __future__ import annotations
+
+import time
+
+from transformers import PrinterCallback, TrainerCallback
+
+from helpers.hardware import watched
+
+
+class Progress(TrainerCallback):
+    """Reports loss and score of a training run as plain lines, and draws the curve where a reader looks on.
+
+    Args:
+        metric: name of the evaluator's figure in the trainer's log, such as "eval_dev_cosine_ndcg@10".
+        label: what to call it.
+        live: draw the curve; None draws it in a notebook that is not run headless.
+    """
+
+    def __init__(self, metric: str, label: str = "dev NDCG@10", live: bool | None = None) -> None:
+        self.metric, self.label = metric, label
+        self.live = watched() if live is None else live
+        self.handle = None
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self.started, self.first_step, self.handle = time.perf_counter(), state.global_step, None
+        if self.first_step:
+            print(f"going on from step {self.first_step} of {state.max_steps}", flush=True)
+
+    def on_log(self, args, state, control, logs, **kwargs) -> None:
+        parts = []
+        if "loss" in logs:
+            parts.append(f"loss {float(logs['loss']):.3f}")
+        if "eval_loss" in logs:
+            parts.append(f"dev loss {float(logs['eval_loss']):.3f}")
+        if self.metric in logs:
+            parts.append(f"{self.label} {float(logs[self.metric]):.3f}")
+        if not parts:
+            return
+        seconds = time.perf_counter() - self.started
+        done = state.global_step - self.first_step
+        left = seconds / done * (state.max_steps - state.global_step) if done else 0.0
+        print(f"step {state.global_step:4}/{state.max_steps}  {seconds:5.0f} s, {left:4.0f} s left  "
+              f"{', '.join(parts)}", flush=True)  # fmt: skip
+        if self.live:
+            self._draw(state.log_history)
+
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        if self.handle is not None:  # the notebook draws the finished curve itself
+            from IPython.display import HTML
+
+            self.handle.update(HTML(""))
+
+    def _draw(self, history: list[dict]) -> None:
+        import matplotlib.pyplot as plt
+        from IPython.display import display
+
+        losses = [(entry["step"], float(entry["loss"])) for entry in history if "loss" in entry]
+        scores = [(entry["step"], float(entry[self.metric])) for entry in history if self.metric in entry]
+        figure, axes = plt.subplots(1, 2, figsize=(8.4, 2.6), layout="constrained")
+        for axis, points, name in zip(axes, (losses, scores), ("training loss", self.label)):
+            axis.plot([step for step, _ in points], [value for _, value in points], marker="o", markersize=3)
+            axis.set(xlabel="step", ylabel=name)
+        if self.handle is None:
+            self.handle = display(figure, display_id=True)
+        else:
+            self.handle.update(figure)
+        plt.close(figure)
+
+
+def report(trainer, metric: str) -> None:
+    """Let `trainer` report through `Progress` instead of its own table, which a headless run cannot show."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress(metric))

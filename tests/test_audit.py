@@ -1,0 +1,112 @@
+"""Each kind of finding, planted into bundled pages; and nothing unexplained in the bundled data."""
+
+import datasets
+import pytest
+
+from helpers import audit, dataset
+from helpers.profiles import get_profile
+
+SMALL = get_profile("small")
+
+
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory):
+    """A few queries of dev and their pages, hard negatives included."""
+    return dataset.build_split("dev", SMALL.max_pixels, tmp_path_factory.mktemp("dev"), limit=12)
+
+
+def corpus_of(pictures: dict) -> datasets.Dataset:
+    columns = {"page_id": list(pictures), "image": list(pictures.values())}
+    return datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
+
+
+@pytest.fixture(scope="module")
+def pictures(dev):
+    found = {}
+    for row in dev:
+        found[row["page_id"]] = row["image"]
+        found |= {page: row[f"negative_{i}"] for i, page in enumerate(row["negative_ids"])}
+    return found
+
+
+def test_finds_copies_and_only_those(pictures, tmp_path):
+    assert audit.duplicate_pages(corpus_of(pictures)) == []
+    name, page = next(iter(pictures.items()))
+    page.convert("RGB").save(tmp_path / "copy.jpg", quality=75)
+    larger = page.resize((page.width * 3 // 2, page.height * 3 // 2))
+    for copy in (page, larger, str(tmp_path / "copy.jpg")):
+        found = audit.duplicate_pages(corpus_of(pictures | {"copy-p01": copy}))
+        assert [(one.kind, one.item, one.other) for one in found] == [("duplicate page", name, "copy-p01")]
+
+
+def test_covers_of_two_years_are_two_pages():
+    """They differ in one digit, and by 0.1 grey levels on average."""
+    corpus = dataset.load_corpus(SMALL, "dev")
+    names = ["ranni-safety-report-2022-p01", "ranni-safety-report-2023-p01"]
+    two = corpus.select([corpus["page_id"].index(name) for name in names])
+    assert audit.duplicate_pages(two) == []
+    assert len(audit.duplicate_pages(two, local=256)) == 1
+
+
+def test_finds_leaks(dev, pictures):
+    train, scored = dev.select(range(4)), dev.select(range(4, 8))
+    own = {page for row in scored for page in (row["page_id"], *row["negative_ids"])}
+    kept = {page: picture for page, picture in pictures.items() if page in own}
+    others = {page.split("-")[0] for row in train for page in (row["page_id"], *row["negative_ids"])}
+    clean = corpus_of({page: kept[page] for page in kept if page.split("-")[0] not in others})
+    assert audit.leaks(train, scored, clean) == []
+
+    shouted = scored.map(lambda row, i: {"query": train[i]["query"].upper() + " ?"}, with_indices=True)
+    found = audit.leaks(train, shouted, clean)
+    assert [(one.kind, one.other) for one in found] == [
+        ("leaked query", train[row]["query_id"]) for row in range(4)
+    ]
+    page = train[0]["page_id"]
+    kinds = {
+        page: "leaked page",
+        page[:-2] + "99": "leaked document",
+    }
+    for name, kind in kinds.items():
+        blank = clean[0]["image"]
+        (one,) = audit.leaks(train, scored, corpus_of({name: blank}))
+        assert (one.kind, one.item) == (kind, name)
+    picture = train[1]["image"]
+    smaller = picture.resize((picture.width * 4 // 5, picture.height * 4 // 5))
+    (one,) = audit.leaks(train, scored, corpus_of({"renamed-document-2020-p01": smaller}))
+    assert (one.kind, one.other) == ("leaked page", "row 1, image")
+
+
+def test_finds_unmarked_answers():
+    copies = [audit.Finding("duplicate page", "a", "b", "")]
+    queries = {"q1": "Sales of Bavert, 2019?", "q2": "sales of bavert 2019", "q3": "staff"}
+    relevant = {"q1": {"a"}, "q2": {"c"}, "q3": {"c"}}
+    found = audit.unmarked_answers(queries, relevant, copies)
+    assert [(one.kind, one.item, one.other) for one in found] == [
+        ("unmarked answer", "q1", "b"),
+        ("unmarked answer", "q2", "q1"),
+    ]
+    assert audit.unmarked_answers({"q1": "x"}, {"q1": {"a", "b"}}, copies) == []
+    (one,) = audit.unmarked_answers({"q1": "x", "q2": "X"}, {"q1": {"c"}, "q2": {"c"}}, [])
+    assert one.kind == "repeated query"
+
+
+def test_what_all_systems_rank_above_the_marked_page_is_to_be_read():
+    runs = {
+        "text": {"q": {"a": 3.0, "b": 2.0, "right": 1.0}},
+        "picture": {"q": {"b": 3.0, "c": 2.5, "right": 2.0, "a": 1.0}},
+    }
+    (one,) = audit.to_read(runs, {"q": {"right"}})
+    assert (one.item, one.other, one.detail) == ("q", "b", "rank: text 2, picture 1")
+    assert audit.to_read(runs, {"q": {"b", "right"}}) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["dev", "eval"])
+def test_the_bundled_data_has_none(split):
+    rows, corpus = dataset.load_dataset(SMALL), dataset.load_corpus(SMALL, split)
+    queries, _, relevant = dataset.retrieval_task(rows[split], corpus, SMALL.max_pixels)
+    copies = audit.duplicate_pages(corpus)
+    assert copies == []
+    columns = ["image", *dataset.NEGATIVES]
+    assert audit.leaks(rows["train"], rows[split], corpus, columns) == []
+    assert audit.unmarked_answers(queries, relevant, copies) == []
