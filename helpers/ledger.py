@@ -198,7 +198,7 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
         ("feature_extraction", "feature-extraction reranker"),
     ):
         pair, ends = reranked.get(key, {}), _interval(against.get(key))
-        add("Rerank", f"{name}, untrained", pair.get("base"))
+        add("Rerank", f"{name}, before fine-tuning", pair.get("base"))
         note = f"against the retriever's order, 95 % interval {ends}" if ends else ""
         add("Rerank", f"{name}, fine-tuned", pair.get("finetuned"), note)
     if not rows:

@@ -109,7 +109,7 @@ def test_results_table_shows_before_and_after():
     assert "retriever, fine-tuned | 0.830 | trained in 200 s; gain, 95 % interval +0.180 to +0.260 |" in table
     assert "mean of 2 seeds | 0.830 | standard deviation 0.014 |" in table
     assert "first 16 of 256 dimensions | 0.700" in table
-    assert "| Rerank | any-to-any reranker, untrained | 0.400 |" in table
+    assert "| Rerank | any-to-any reranker, before fine-tuning | 0.400 |" in table
     assert (
         "any-to-any reranker, fine-tuned | 0.810 | against the retriever's order, 95 % interval -0.050 to"
         in table

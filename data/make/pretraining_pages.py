@@ -1298,6 +1298,15 @@ WORDINGS = {
     "otl": ["{o} {t} {l}", "{l} in the {t} of {o}", "what is {l} in {o}'s {t}?", "{t} {l} {o}"],
     "lv": ["{l} {v}", "which page shows {l} of {v}?", "{l} = {v}", "where is {l} given as {v}?"],
     "olv": ["{o} {l} {v}", "{o} with {l} at {v}"],
+    "olvp": ["{o} {p} {l} {v}", "where has {o} put {v} as {l} in {p}?", "{l} {v} from {o}, {p}"],
+    "otlp": [
+        "{o} {t} {p} {l}",
+        "{l} under {t} at {o}, {p}",
+        "{p}: {l} of {o} in its {t}",
+        "read {l} off the {t} of {o}, {p}",
+        "how high is {l} in {o}'s {t} for {p}?",
+    ],
+    "otlv": ["{o} {t} {l} {v}", "{v} {l} {t} {o}", "page of {o} on {t} with {l} {v}", "{t}: {l} {v} ({o})"],
     "otx": ["{o} {t} {x}", "{x} in {t} by {o}"],
     "ox": ["{o} {x}", "{x} {o}", "where does {o} mention {x}?", "what does {o} say about {x}?"],
     "xp": ["{x} {p}"],
@@ -1410,7 +1419,7 @@ def group_batch(
     samples, queries = [], []
     while len(samples) < size:
         if r.random() < groups and len(samples) + 4 <= size:
-            base, vary = maker.content(), r.choice(["topic", "period", "period", "organization"])
+            base, vary = maker.content(), r.choice(["topic", "topic", "period", "period", "organization"])
             same_family = r.choice(maker.families) if r.random() < 0.5 else None
             need = {"topic": "ot", "period": "op", "organization": "ot"}[vary]
             seen = set()

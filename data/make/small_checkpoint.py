@@ -486,7 +486,7 @@ def make_batch(
         return {"pixels": np.stack([p for p, _ in made]), **dense_targets([c for _, c in made], fmt)}
     # A query costs a tenth of a page, so each page gets two.
     painted = stage != "match"
-    groups = {"match": 0.3, "read": 0.5, "judge": 0.75}[stage]
+    groups = {"match": 0.3, "read": 0.65, "judge": 0.75}[stage]
     samples, queries = pages.group_batch(maker, size, groups, draw=painted, queries_a_page=2)
     height, width, _ = samples[0].pixels.shape
     return {
