@@ -29,7 +29,7 @@ SIDE = 48  # pixels a side of the grey picture that stands for a page in the sea
 # that was scaled to another size differs from itself by 0.4 at most, as a JPEG of quality 75 by 0.2 (median),
 # and from a page of another organization by 1.7 or more.
 NEAR = 0.6
-UNMOVED = 1e-6  # no number of an embedding of length 1 differs by more: rounding only
+UNMOVED = 1e-5  # no number of an embedding of length 1 differs by more: rounding only
 SHORTEST = 32  # pixels: one visual token covers 32 x 32
 LARGEST = 50_000_000  # pixels: a page at 600 dots an inch has 35 million
 BLANK = 2.0  # grey levels: a page whose picture varies by less (standard deviation) shows nothing

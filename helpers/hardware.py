@@ -7,6 +7,11 @@ import platform
 import sys
 from functools import cache
 from importlib.util import find_spec
+from types import MethodType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 HEADLESS = "VDR_COURSE_HEADLESS"  # environment variable: set by tools/run_course.py, nobody looks on
 
@@ -66,17 +71,35 @@ def attn_implementation() -> str:
     return "sdpa"
 
 
-def training_attention(dtype: str = "float32") -> str | dict[str, str]:
+def training_attention(dtype: str = "float32") -> str:
     """Return `attn_implementation` for training with weights of this type.
 
     Flash attention takes half-precision weights only, so torch's own "sdpa" is left for float32. On a CPU
-    that computes in bfloat16, plain matrix products ("eager") beat its fused kernel for the short sequences
-    and few dimensions a head of the small checkpoint's vision tower: `tests/bench/bench_training.py` runs
-    both.
+    that computes in bfloat16, plain matrix products ("eager") beat its fused kernel for sequences as short as
+    the small checkpoint's: `tests/bench/bench_training.py --each` runs both.
     """
     if dtype != "float32":
         return attn_implementation()
-    return {"": "sdpa", "vision_config": "eager"} if device() == "cpu" and use_bf16() else "sdpa"
+    return "eager" if device() == "cpu" and use_bf16() else "sdpa"
+
+
+def multiply_patches(model: torch.nn.Module) -> int:
+    """Let the vision tower of a Qwen3-VL embed its patches by a matrix product; return the towers changed.
+
+    The library uses a Conv3d whose stride is its kernel, so each patch is met once, and the result is that of
+    flattened patches times the flattened kernel, up to rounding. Kernels for convolutions are made for
+    overlapping windows and are slower at this. Weights and their names stay as they are.
+    """
+    from torch.nn.functional import linear
+
+    def forward(self, hidden_states):
+        weight, bias = self.proj.weight.flatten(1), self.proj.bias
+        return linear(hidden_states.view(-1, weight.shape[1]).to(weight.dtype), weight, bias)
+
+    towers = [module for module in model.modules() if type(module).__name__ == "Qwen3VLVisionPatchEmbed"]
+    for tower in towers:
+        tower.forward = MethodType(forward, tower)
+    return len(towers)
 
 
 def peak_memory_mb() -> float:

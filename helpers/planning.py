@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import cycle, pairwise
 from typing import TYPE_CHECKING
 
 from helpers.hardware import device, device_name, peak_memory_mb
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformerTrainer
 
 ADAM_BYTES = 8  # AdamW keeps two running means, float32 each, for every weight that is trained
@@ -23,30 +24,38 @@ class Plan:
     device: str
     rows: int
     batch_size: int  # rows
+    mini_batch_size: int | None  # rows that a gradient cache sends through at once; None: no cache
+    page_tokens: float  # visual tokens of a page, mean over the probes; 0 where the rows hold text only
     steps: int
     precision: str  # of the weights, and of the products where that differs
+    attention: str
+    adapter: bool  # LoRA matrices beside frozen weights
     trainable: int  # weights
     weights: int
     step_seconds: float  # median over the probes
+    shares: dict[str, float]  # of a step's time: reading the rows, forward, backward
     seconds: float  # all steps
     peak_memory_mb: float  # 10^6 bytes
     step_flops: float  # of the matrix products in a step, forward and backward
     utilization: float  # share of the rate at which this device multiplies large matrices
 
     def __str__(self) -> str:
-        return "\n".join(
-            [
-                f"device         {self.device}",
-                f"rows           {self.rows:,} a pass, in batches of {self.batch_size}",
-                f"weights        {self.trainable:,} of {self.weights:,} are trained",
-                f"precision      {self.precision}",
-                f"steps          {self.steps:,} of {self.step_seconds:.2f} s each",
-                f"training time  {duration(self.seconds)}, without evaluations",
-                f"peak memory    {self.peak_memory_mb / 1000:.1f} GB",
-                f"arithmetic     {self.step_flops / 1e9:,.0f} GFLOP a step, at {self.utilization:.0%} of the "
-                "rate of large matrix products here",
-            ]
-        )
+        cache = f", mini-batches of {self.mini_batch_size}" if self.mini_batch_size else ", no gradient cache"
+        pages = f", {self.page_tokens:.0f} visual tokens a page" if self.page_tokens else ""
+        trained = f"{self.trainable:,} of {self.weights:,} are trained"
+        rate = f"at {self.utilization:.0%} of the rate of large matrix products here"
+        lines = {
+            "device": self.device,
+            "rows": f"{self.rows:,} a pass, in batches of {self.batch_size}{cache}{pages}",
+            "weights": f"{trained} ({'LoRA' if self.adapter else 'full'})",
+            "precision": f"{self.precision}; attention {self.attention}",
+            "steps": f"{self.steps:,} of {self.step_seconds:.2f} s each",
+            "of a step": ", ".join(f"{name} {share:.0%}" for name, share in self.shares.items()),
+            "training time": f"{duration(self.seconds)}, without evaluations",
+            "peak memory": f"{self.peak_memory_mb / 1000:.1f} GB",
+            "arithmetic": f"{self.step_flops / 1e9:,.0f} GFLOP a step, {rate}",
+        }
+        return "\n".join(f"{name:14} {text}" for name, text in lines.items())
 
 
 def duration(seconds: float) -> str:
@@ -109,42 +118,71 @@ def plan(trainer: SentenceTransformerTrainer, probes: int = 4) -> Plan:
         )
     was_training = model.training
     model.train()
-    times = []
+    times, tokens = [], []
     with torch.random.fork_rng():
         loader = trainer.get_train_dataloader()
+        batches = cycle(loader)
         counter = FlopCounterMode(display=False)
-        for number, batch in enumerate(islice(cycle(loader), probes)):
-            started = time.perf_counter()
+        for number in range(probes):
+            marks = [time.perf_counter()]
+            batch = next(batches)
+            marks.append(time.perf_counter())
             with counter if number == 0 else nullcontext():
                 with trainer.accelerator.autocast():
                     loss = trainer.compute_loss(model, batch)
+                _wait()
+                marks.append(time.perf_counter())
                 loss.backward()
             _wait()
-            times.append(time.perf_counter() - started)
+            marks.append(time.perf_counter())
+            times.append([end - start for start, end in pairwise(marks)])
+            tokens += _page_tokens(model, batch)
             model.zero_grad(set_to_none=True)
-        batches = len(loader)
+        a_pass = -(-len(loader) // args.gradient_accumulation_steps)
     model.train(was_training)
 
-    timed = sorted(times[1:])
-    step_seconds = timed[len(timed) // 2]
-    a_pass = -(-batches // args.gradient_accumulation_steps)
+    timed = sorted(times[1:], key=sum)[(probes - 1) // 2]
+    step_seconds = sum(timed)
     steps = args.max_steps if args.max_steps > 0 else int(a_pass * args.num_train_epochs + 0.999)
     weights = list(model.parameters())
     trainable = sum(weight.numel() for weight in weights if weight.requires_grad)
     held = str(weights[0].dtype).removeprefix("torch.")
     products = "bfloat16" if args.bf16 else "float16" if args.fp16 else held
     step_flops = counter.get_total_flops()
+    inner = getattr(trainer.loss, "loss", trainer.loss)  # within MatryoshkaLoss
     return Plan(
         device=device_name(),
         rows=rows,
         batch_size=batch_size,
+        mini_batch_size=getattr(inner, "mini_batch_size", None),
+        page_tokens=sum(tokens) / len(tokens) if tokens else 0.0,
         steps=steps,
         precision=held if products == held else f"{held}, products in {products}",
+        attention=_attention(model),
+        adapter=any("lora_" in name for name, _ in model.named_parameters()),
         trainable=trainable,
         weights=sum(weight.numel() for weight in weights),
         step_seconds=step_seconds,
+        shares={
+            name: part / step_seconds
+            for name, part in zip(("reading the rows", "forward", "backward"), timed, strict=True)
+        },
         seconds=steps * args.gradient_accumulation_steps * step_seconds,
         peak_memory_mb=peak_memory_mb() + trainable * ADAM_BYTES / 1e6,
         step_flops=step_flops,
         utilization=step_flops / step_seconds / matmul_rate(products),
     )
+
+
+def _page_tokens(model: torch.nn.Module, batch: dict) -> list[int]:
+    """Visual tokens of each page in a batch as the trainer collated it."""
+    image = getattr(model[0].model.config, "image_token_id", None)
+    counts = [(ids == image).sum(dim=1) for name, ids in batch.items() if name.endswith("input_ids")]
+    return [count for column in counts for count in column.tolist() if count]
+
+
+def _attention(model: torch.nn.Module) -> str:
+    """The attention of the text model, and of the vision tower where that is another."""
+    config = model[0].model.config
+    parts = [getattr(config, name, config) for name in ("text_config", "vision_config")]
+    return " and ".join(dict.fromkeys(part._attn_implementation or "eager" for part in parts))

@@ -58,6 +58,8 @@ def test_counts_the_steps_that_the_trainer_takes(make_trainer, settings, steps, 
     trainer.train()
     assert trainer.state.global_step == steps
     assert planned.rows == 20 and planned.batch_size == 8
+    assert planned.mini_batch_size is None and planned.page_tokens == 0 and not planned.adapter
+    assert sum(planned.shares.values()) == pytest.approx(1)
     assert planned.trainable == planned.weights > 3e6
     assert planned.seconds > 0 and planned.peak_memory_mb > 100
     assert "float32" in str(planned)
@@ -97,3 +99,24 @@ def test_the_measured_rate_is_that_of_products():
     started = time.perf_counter()
     a @ a
     assert rate > 0.5 * 2 * 1536**3 / (time.perf_counter() - started)
+
+
+def test_says_how_pages_and_the_cache_are_handled(tmp_path, monkeypatch):
+    from datasets import Dataset
+    from PIL import Image
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+    from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
+    from sentence_transformers.sentence_transformer import losses
+
+    monkeypatch.setattr(planning, "matmul_rate", lambda precision: 1e12)
+    model = SentenceTransformer(str(ROOT / get_profile("small").embedding_model), device="cpu")
+    pictures = [Image.new("RGB", (64, 96), (i, i, i)) for i in range(4)]
+    rows = Dataset.from_dict({"query": list("abcd"), "image": pictures})
+    loss = losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=2)
+    loss = losses.MatryoshkaLoss(model, loss, matryoshka_dims=[256, 32])
+    args = Arguments(str(tmp_path), use_cpu=True, report_to="none", per_device_train_batch_size=4)
+    planned = planning.plan(SentenceTransformerTrainer(model, args, rows, loss=loss), probes=2)
+    assert (planned.mini_batch_size, planned.page_tokens, planned.attention) == (2, 6, "sdpa")
+    shown = str(planned)
+    for words in ("mini-batches of 2", "6 visual tokens a page", "(full)", "reading the rows", "backward"):
+        assert words in shown

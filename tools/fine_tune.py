@@ -23,8 +23,11 @@ class Settings:
     matryoshka: bool = True
     learning_rate: float | None = None  # None: the profile's
     adapter_rank: int | None = None  # LoRA on the text layers
-    attention: str | dict | None = None  # None: the fastest for training here
+    attention: str | None = None  # None: the fastest for training here
     keep_memory: bool = True  # let the allocator keep freed memory
+    multiply_patches: bool = True  # in place of the library's convolution
+    checkpointing: bool = False  # compute intermediate results again in the backward pass
+    workers: int = 0  # processes that read pages ahead
     seed: int = 12
 
 
@@ -57,6 +60,8 @@ def fine_tune(settings: Settings) -> dict[str, float]:
         )
 
     model = load(settings.attention or hardware.training_attention())
+    if settings.multiply_patches:
+        hardware.multiply_patches(model)
     data = dataset.load_dataset(profile)
     task = dataset.retrieval_task(data["dev"], dataset.load_corpus(profile, "dev"), profile.max_pixels)
     before = score(model, *task)
@@ -80,6 +85,8 @@ def fine_tune(settings: Settings) -> dict[str, float]:
         seed=profile.seed,
         data_seed=profile.seed,
         save_strategy="no",
+        gradient_checkpointing=settings.checkpointing,
+        dataloader_num_workers=settings.workers,
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=hardware.device() == "cuda",

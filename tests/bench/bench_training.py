@@ -2,6 +2,7 @@
 
     python tests/bench/bench_training.py               960 rows, three to six minutes on two CPU cores
     python tests/bench/bench_training.py --rows 4096   what notebook 04 trains on
+    python tests/bench/bench_training.py --each        and the course's settings with one choice taken back
     python tests/bench/bench_training.py --save        and into data/measurements/training_speed.json
 
 Both train the small checkpoint on the same rows in the same order, with the same seed, for one epoch, in
@@ -32,7 +33,17 @@ from tools.fine_tune import Settings, fine_tune  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "training_speed.json"
 COURSE = Settings(batch=get_profile("small").batch_size)
-WAYS = {"article": replace(COURSE, mini_batch=1, attention="sdpa", keep_memory=False), "course": COURSE}
+LIBRARY = {"attention": "sdpa", "keep_memory": False, "multiply_patches": False}
+WAYS = {"article": replace(COURSE, mini_batch=1, **LIBRARY), "course": COURSE}
+#: The course's settings with one thing changed: what each choice is worth, and what was not taken.
+EACH = {
+    "with a gradient cache, mini-batches of 16": replace(COURSE, mini_batch=16),
+    "with the library's attention": replace(COURSE, attention="sdpa"),
+    "with the library's convolution of patches": replace(COURSE, multiply_patches=False),
+    "with freed memory given back": replace(COURSE, keep_memory=False),
+    "with one process that reads pages ahead": replace(COURSE, workers=1),
+    "with gradient checkpointing": replace(COURSE, checkpointing=True),
+}
 
 
 def main() -> int:
@@ -40,15 +51,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--rows", type=int, default=960, help="training rows (default: 960)")
     parser.add_argument("--save", action="store_true", help=f"write {FILE.relative_to(ROOT)}")
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)  # set in the processes started below
+    parser.add_argument("--each", action="store_true", help="also each choice by itself, taken back")
+    parser.add_argument(
+        "--way", choices=WAYS | EACH, help=argparse.SUPPRESS
+    )  # set in the processes started below
     options = parser.parse_args()
     if options.rows < COURSE.batch:
         parser.error(f"--rows must be at least one batch, {COURSE.batch}")
     if options.way:
-        print(json.dumps(fine_tune(replace(WAYS[options.way], rows=options.rows))))
+        print(json.dumps(fine_tune(replace((WAYS | EACH)[options.way], rows=options.rows))))
         return 0
     measured = {}
-    for way in WAYS:
+    for way in (*WAYS, *EACH) if options.each else WAYS:
         command = [sys.executable, __file__, "--way", way, "--rows", str(options.rows)]
         shown = subprocess.run(
             command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
@@ -59,7 +73,7 @@ def main() -> int:
         measured[way] = json.loads(shown.stdout.splitlines()[-1])
         figures = measured[way]
         print(
-            f"{way:8} {figures['pages_per_second']:6.1f} pages/s  {figures['seconds']:5.0f} s  "
+            f"{way:42} {figures['pages_per_second']:6.1f} pages/s  {figures['seconds']:5.0f} s  "
             f"{figures['peak_memory_mb']:6,.0f} MB  dev NDCG@10 {figures['dev_ndcg@10_before']:.3f} -> "
             f"{figures['dev_ndcg@10']:.3f}",
             flush=True,
