@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import datasets
 
 SPLITS = ("train", "dev", "eval")
+OTHER = "other"  # a second collection, of other kinds of document: only to be scored with
 NEGATIVES = tuple(f"negative_{i}" for i in range(4))
 COLUMNS = ("query", "image", *NEGATIVES)  # what a loss is given, in this order
 ID_COLUMNS = ("query_id", "page_id", "document_id", "negative_ids", "style", "page_ids")
@@ -34,7 +35,8 @@ HUB_DEV_ROWS = 150
 
 
 def load_queries(split: str | None = None) -> list[dict]:
-    """The bundled queries of a split, or of all splits, as in `data/queries.jsonl`.
+    """The bundled queries of a split, or of all splits, as in `data/queries.jsonl`; those of `OTHER` come
+    from `data/other/queries.jsonl`, and only when asked for.
 
     Keys: query_id, query, style, split, page_ids (all that answer), document_id, negative_ids (4), jargon.
 
@@ -42,16 +44,25 @@ def load_queries(split: str | None = None) -> list[dict]:
         ValueError: unknown split. FileNotFoundError: the file is missing.
     """
     _check_split(split, none=True)
-    return [query for query in _records("queries.jsonl") if split in (None, query["split"])]
+    return [query for query in _records(_of("queries.jsonl", split)) if split in (None, query["split"])]
 
 
 def load_documents(split: str | None = None) -> list[dict]:
-    """The bundled documents of a split, or of all splits, as in `data/documents.jsonl`.
-
-    Raises as `load_queries`.
+    """The bundled documents of a split, or of all splits, as in `data/documents.jsonl`; `OTHER` and errors as
+    in `load_queries`.
     """
     _check_split(split, none=True)
-    return [document for document in _records("documents.jsonl") if split in (None, document["split"])]
+    records = _records(_of("documents.jsonl", split))
+    return [document for document in records if split in (None, document["split"])]
+
+
+def pdf_path(document: dict) -> Path:
+    """The PDF file of a record that `load_documents` returned."""
+    return DATA / _of("pdfs", document["split"]) / document["file"]
+
+
+def _of(name: str, split: str | None) -> str:
+    return f"{OTHER}/{name}" if split == OTHER else name
 
 
 def load_dataset(profile: Profile) -> datasets.DatasetDict:
@@ -83,9 +94,12 @@ def load_dataset(profile: Profile) -> datasets.DatasetDict:
 
 
 def load_split(profile: Profile, split: str, limit: int | None = None) -> datasets.Dataset:
-    """One split as `load_dataset` has it, cut to `limit` rows; only these rows' pages are rendered."""
+    """One split as `load_dataset` has it, cut to `limit` rows; only these rows' pages are rendered.
+
+    `OTHER` is always the bundled collection.
+    """
     _check_split(split)
-    if profile.dataset is None:
+    if profile.dataset is None or split == OTHER:
         return build_split(split, profile.max_pixels, run_dir(profile) / "dataset", limit)
     rows = load_dataset(profile)[split]
     return rows if limit is None else rows.select(range(min(limit, len(rows))))
@@ -97,7 +111,7 @@ def load_corpus(profile: Profile, split: str) -> datasets.Dataset:
     Bundled data: all pages of the split's documents. Hub data: the split's positives, then its negatives.
     """
     _check_split(split)
-    if profile.dataset is None:
+    if profile.dataset is None or split == OTHER:
         return build_corpus(split, profile.max_pixels, run_dir(profile) / "dataset")
     import datasets
 
@@ -205,7 +219,8 @@ def render_pages(page_ids: Iterable[str], max_pixels: int, folder: Path | None =
     """
     from tqdm.auto import tqdm
 
-    files = {document["document_id"]: document["file"] for document in load_documents()}
+    everything = (*load_documents(), *load_documents(OTHER))
+    files = {document["document_id"]: pdf_path(document) for document in everything}
     target = (folder or run_dir("small") / "dataset") / f"pages-{max_pixels}px-{fingerprint()}"
     for old in target.parent.glob(f"pages-{max_pixels}px-*"):
         if old != target:
@@ -227,7 +242,7 @@ def render_pages(page_ids: Iterable[str], max_pixels: int, folder: Path | None =
         total=sum(map(len, missing.values())), desc="Rendering pages", unit="page", disable=not missing
     ) as bar:
         for document, numbers in missing.items():
-            name = DATA / "pdfs" / files[document]
+            name = files[document]
             with open_pdf(name) as pdf:
                 for number in numbers:
                     final = target / f"{make_page_id(document, number)}.png"
@@ -242,7 +257,7 @@ def render_pages(page_ids: Iterable[str], max_pixels: int, folder: Path | None =
 def fingerprint() -> str:
     """Ten hexadecimal digits that change when any bundled PDF does."""
     digest = hashlib.blake2b(digest_size=5)
-    for file in sorted((DATA / "pdfs").glob("*.pdf")):
+    for file in sorted([*(DATA / "pdfs").glob("*.pdf"), *(DATA / OTHER / "pdfs").glob("*.pdf")]):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
@@ -305,11 +320,11 @@ def retrieval_task(
 
 
 def _check_split(split: str | None, none: bool = False) -> None:
-    if split not in SPLITS and not (none and split is None):
-        raise ValueError(f"There is no split {split!r}. Splits: {', '.join(SPLITS)}.")
+    if split not in (*SPLITS, OTHER) and not (none and split is None):
+        raise ValueError(f"There is no split {split!r}. Splits: {', '.join((*SPLITS, OTHER))}.")
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _records(name: str) -> tuple[dict, ...]:
     path = DATA / name
     fix = "Restore it with `git checkout -- data`, or write it again with `python data/make/documents.py`."
