@@ -192,11 +192,17 @@ def nearest(a: np.ndarray, b: np.ndarray, near: float = NEAR) -> tuple[np.ndarra
     return distance, place
 
 
-def page_tokens(trainer: SentenceTransformerTrainer, rows: int = 4) -> dict[str, list[int]]:
+def page_tokens(
+    trainer: SentenceTransformerTrainer, rows: int = 4, most: int | None = None
+) -> dict[str, list[int]]:
     """Visual tokens of each column in the first rows, exactly as the trainer will feed them to the loss.
 
+    Args:
+        most: visual tokens that `max_pixels` allows a page, max_pixels // 32**2. A whole page comes near it.
+
     Raises:
-        ValueError: a page without visual tokens (fed as text, such as its file name); a query that has some.
+        ValueError: a page without visual tokens (fed as text, such as its file name); a query that has some;
+        no page with half of `most` (cut off, or made small on the way).
     """
     features = _features(trainer, range(min(rows, len(trainer.train_dataset))))
     image_token = trainer.model.transformers_model.config.image_token_id
@@ -216,13 +222,23 @@ def page_tokens(trainer: SentenceTransformerTrainer, rows: int = 4) -> dict[str,
                 "text. Give it the type datasets.Image(), for example with "
                 f"dataset.cast_column({name!r}, datasets.Image())."
             )
+    seen = max(max(counts[name]) for name in pages)
+    if most and seen < most / 2:
+        raise ValueError(
+            f"Pages reach the model with at most {seen} visual tokens, and max_pixels allows {most}: they "
+            "are cut off or made smaller on the way. Look at a row's picture, and at max_pixels where the "
+            "model is loaded."
+        )
     return counts
 
 
-def same_prompts(trainer: SentenceTransformerTrainer, row: int = 0) -> str:
+def same_prompts(trainer: SentenceTransformerTrainer, row: int = 0, query_prompt: str | None = None) -> str:
     """Check that training and encoding feed the model the same tokens for a query and its page.
 
     Returns the query as the model reads it, its prompt included.
+
+    Args:
+        query_prompt: what queries are going to be encoded with, if not with the model's own prompt.
 
     Raises:
         ValueError: they differ, with the beginning of both.
@@ -235,7 +251,7 @@ def same_prompts(trainer: SentenceTransformerTrainer, row: int = 0) -> str:
     query, page, *_ = features
     try:
         example = trainer.train_dataset[row]
-        model.encode_query([example[query]], show_progress_bar=False)
+        model.encode_query([example[query]], prompt=query_prompt, show_progress_bar=False)
         model.encode_document([example[page]], show_progress_bar=False)
     finally:
         hook.remove()
@@ -274,14 +290,23 @@ def no_repeats_in_a_batch(trainer: SentenceTransformerTrainer, batches: int = 20
     return looked_at
 
 
-def loss_fell(history: Sequence[Mapping], must_fall: bool = True) -> tuple[float, float]:
+def guessing_loss(pages: int, dims: int = 1) -> float:
+    """The loss of a model that scores all `pages` of a batch alike: ln(pages), for each of `dims` sizes."""
+    return dims * math.log(pages)
+
+
+def loss_fell(
+    history: Sequence[Mapping], must_fall: bool = True, guess: float | None = None
+) -> tuple[float, float]:
     """First and last training loss in a trainer's `state.log_history`.
 
     Args:
         must_fall: False for a run of so few steps that its warm-up is barely over.
+        guess: the loss of a model that knows nothing, such as `guessing_loss` gives.
 
     Raises:
-        RuntimeError: no loss was logged, one is not finite, or the last is not below the first.
+        RuntimeError: no loss was logged, one is not finite, the last is not below the first, or (of a run
+        that must fall) not well below `guess`.
     """
     losses = [float(entry["loss"]) for entry in history if "loss" in entry]
     if not losses:
@@ -294,6 +319,11 @@ def loss_fell(history: Sequence[Mapping], must_fall: bool = True) -> tuple[float
         raise RuntimeError(
             f"The loss did not fall ({losses[0]:.3f} to {losses[-1]:.3f}). Check the learning rate, and that "
             "the columns are in the loss's order."
+        )
+    if must_fall and guess and losses[-1] > 0.9 * guess:
+        raise RuntimeError(
+            f"The loss ended at {losses[-1]:.3f}, and a guess costs {guess:.3f}: pages cannot be told from "
+            "one another by what the rows say. Look at a few rows: is each query beside its own page?"
         )
     return losses[0], losses[-1]
 

@@ -39,23 +39,29 @@ def rank(
     page_ids: Sequence[str],
     k: int | None = 100,
     dim: int | None = None,
+    similarity: Literal["cosine", "dot"] = "cosine",
 ) -> dict[str, dict[str, float]]:
-    """Score every page for every query by cosine similarity and keep the best `k`.
+    """Score every page for every query and keep the best `k`.
 
     Args:
         query_embeddings: array or tensor of shape (queries, dimensions).
         page_embeddings: array or tensor of shape (pages, dimensions).
         k: pages kept per query; None keeps all.
-        dim: compare only the first `dim` dimensions (Matryoshka), normalised after the cut.
+        dim: compare only the first `dim` dimensions (Matryoshka).
+        similarity: "cosine" scales each row to length 1 (after the cut); "dot" takes it as it is. For
+        embeddings of length 1 the two are the same.
 
     Returns:
         query id -> {page id: score}, best first.
 
     Raises:
         ValueError: shapes and ids that do not fit together, ids given twice, or embeddings that are not
-        finite.
+        finite, or a similarity of another name.
     """
-    queries, pages = _fitting(query_embeddings, page_embeddings, query_ids, page_ids, dim)
+    if similarity not in ("cosine", "dot"):
+        raise ValueError(f"There is no similarity {similarity!r}: cosine or dot.")
+    scale = similarity == "cosine"
+    queries, pages = _fitting(query_embeddings, page_embeddings, query_ids, page_ids, dim, scale)
     return _best(queries @ pages.T, query_ids, page_ids, k)
 
 
@@ -110,9 +116,11 @@ def rank_stored(
     return result
 
 
-def _fitting(query_embeddings, page_embeddings, query_ids, page_ids, dim) -> tuple[np.ndarray, np.ndarray]:
-    """Both as rows of length 1, checked against their ids."""
-    queries, pages = _unit_rows(query_embeddings, dim), _unit_rows(page_embeddings, dim)
+def _fitting(
+    query_embeddings, page_embeddings, query_ids, page_ids, dim, scale: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float32 rows, of length 1 if `scale`, checked against their ids."""
+    queries, pages = (_rows(embeddings, dim, scale) for embeddings in (query_embeddings, page_embeddings))
     for name, rows, ids in (("query", queries, query_ids), ("page", pages, page_ids)):
         if len(rows) != len(ids):
             raise ValueError(f"There are {len(rows)} {name} embeddings and {len(ids)} {name} ids.")
@@ -295,11 +303,16 @@ def _hits(run: Run, relevant: Relevant, k: int):
         if isinstance(pages, Mapping) and min(pages.values()) <= 0:
             raise ValueError(f"A grade of the query {query_id!r} is not above 0: leave that page out.")
         order = ordered(run.get(query_id, ()))[:k]
+        if order and isinstance(order[0], str) != isinstance(next(iter(pages)), str):
+            raise ValueError(
+                f"Page ids of the query {query_id!r} are {order[0]!r} in the run and "
+                f"{next(iter(pages))!r} among the relevant ones: make both strings, or both integers."
+            )
         yield query_id, np.array([i for i, page_id in enumerate(order) if page_id in pages], dtype=int), pages
 
 
-def _unit_rows(embeddings, dim: int | None) -> np.ndarray:
-    """Return a float32 matrix with rows of length 1; tensors come to the CPU, bfloat16 included."""
+def _rows(embeddings, dim: int | None, scale: bool) -> np.ndarray:
+    """Return a float32 matrix, rows of length 1 if `scale`; tensors come to the CPU, bfloat16 included."""
     if hasattr(embeddings, "detach"):
         embeddings = embeddings.detach().float().cpu().numpy()
     matrix = np.asarray(embeddings, dtype=np.float32)
@@ -310,4 +323,4 @@ def _unit_rows(embeddings, dim: int | None) -> np.ndarray:
     matrix = matrix[:, :dim]
     if not np.isfinite(matrix).all():
         raise ValueError("An embedding holds a value that is not finite.")
-    return matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
+    return matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12) if scale else matrix

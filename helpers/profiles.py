@@ -11,6 +11,7 @@ and reads every model id, size and training setting from `profile`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -327,6 +328,15 @@ def check_checkpoint(folder: Path) -> None:
         problem = safetensors_problem(file)
         if problem:
             raise FileNotFoundError(f"{shown}/{file.name} is not a whole weight file: {problem}. {fix}")
+
+
+def weights_id(profile: Profile) -> str:
+    """Ten hexadecimal digits that change when the weights of the profile's local embedding model do.
+
+    A measurement that is kept says with it what it was measured on.
+    """
+    weights = Path(profile.path(profile.embedding_model)) / "model.safetensors"
+    return hashlib.blake2b(weights.read_bytes(), digest_size=5).hexdigest()
 
 
 def safetensors_problem(file: Path) -> str | None:

@@ -32,6 +32,21 @@ NO_WORDS = """
 queries = [" ", *train_dataset["query"][1:]]
 train_dataset = train_dataset.remove_columns("query").add_column("query", queries).select_columns(columns)
 """
+CUT_OFF = """
+def cut(row):
+    return {name: row[name].crop((0, 0, row[name].width, 64)) for name in columns[1:]}
+
+
+train_dataset = train_dataset.map(cut)
+"""
+SHUFFLED = """
+order = [*range(1, len(train_dataset)), 0]
+shuffled = train_dataset.select_columns(["image"]).select(order)
+train_dataset = train_dataset.remove_columns("image")
+import datasets
+
+train_dataset = datasets.concatenate_datasets([train_dataset, shuffled], axis=1).select_columns(columns)
+"""
 COPIES = """
 pages = data["eval"].select(range(8))
 pages = pages.map(lambda row: {"image": row["image"].resize((150, 200))})
@@ -57,6 +72,14 @@ FAULTS = {
     "pages as file names": (
         {"trainer = SentenceTransformerTrainer(": f"{AS_TEXT}trainer = SentenceTransformerTrainer("},
         "without a single visual token",
+    ),
+    "pages cut off": (
+        {TRAIN: f"{TRAIN}{CUT_OFF}"},
+        "cut off or made smaller on the way",
+    ),
+    "each query beside another row's page": (
+        {TRAIN: f"{TRAIN}{SHUFFLED}"},
+        "is each query beside its own page",
     ),
     "evaluation pages in training": (
         {LOAD: f'{LOAD}\ndata["train"] = data["eval"]'},
@@ -136,7 +159,7 @@ def run(notebook: dict, runs, **parameters) -> str:
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_fault_stops_the_notebook(name, runs):
     faults, message = FAULTS[name]
-    steps = 20 if "too high" in name else 2
+    steps = 20 if name in ("a learning rate far too high", "each query beside another row's page") else 2
     shown = run(planted(faults), runs, MAX_STEPS=steps)
     error = shown[shown.find("Traceback") :]
     assert message in error, shown[-3000:]
@@ -230,6 +253,11 @@ def test_loss_fell():
     with pytest.raises(RuntimeError, match="did not fall"):
         checks.loss_fell(log[::-1])
     assert checks.loss_fell(log[::-1], must_fall=False) == (2.0, 3.0)
+    guess = checks.guessing_loss(8, dims=2)
+    assert guess == pytest.approx(2 * np.log(8))
+    assert checks.loss_fell(log, guess=guess) == (3.0, 2.0)
+    with pytest.raises(RuntimeError, match="a guess costs 2.079"):
+        checks.loss_fell(log, guess=checks.guessing_loss(8))
     with pytest.raises(RuntimeError, match="not finite"):
         checks.loss_fell([{"loss": float("nan")}], must_fall=False)
     with pytest.raises(RuntimeError, match="logging_steps"):

@@ -216,3 +216,18 @@ def test_detectable_difference_is_found_four_times_in_five():
         drawn = generator.normal(smallest, spread, size=100)
         found += abs(drawn.mean()) > 1.96 * drawn.std(ddof=1) / 10
     assert 0.7 < found / 400 < 0.9
+
+
+def test_dot_products_and_cosines():
+    pages_, queries_ = np.array([[3.0, 0.0], [1.0, 1.0]]), np.array([[2.0, 1.0]])
+    ids = ["q"], ["long", "near"]
+    assert evaluation.rank(queries_, pages_, *ids, similarity="dot") == {"q": {"long": 6.0, "near": 3.0}}
+    assert list(evaluation.rank(queries_, pages_, *ids)["q"]) == ["near", "long"]
+    with pytest.raises(ValueError, match="no similarity 'angle'"):
+        evaluation.rank(queries_, pages_, *ids, similarity="angle")
+
+
+def test_ids_of_two_types_are_no_silent_zero():
+    with pytest.raises(ValueError, match="'q' are 7 in the run and '7' among the relevant"):
+        evaluation.ndcg({"q": {7: 0.5}}, {"q": {"7"}})
+    assert evaluation.ndcg({"q": {7: 0.5}}, {"q": {7}}) == {"q": 1.0}

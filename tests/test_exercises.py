@@ -18,6 +18,8 @@ PARAMETERS = {
     "04_train_embedding": SHORT,
     "appendix_lora": SHORT,
     "appendix_scale_out": {"STEPS": 1},
+    "appendix_ablations": {"LIVE": False},
+    "appendix_sabotage": {"LIVE": False},
 }
 
 

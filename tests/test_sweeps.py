@@ -1,49 +1,91 @@
-"""The sweep: what it runs, that it goes on where it stopped, and that its file is of these settings."""
+"""The sweeps: what they run, that they go on where they stopped, and that their files are of these runs."""
 
 import json
 from dataclasses import asdict
 
 import pytest
 
-from tools import sweeps
+from helpers.profiles import get_profile, weights_id
+from tools import encode, sweeps
+from tools.fine_tune import FAULTS, Settings, fine_tune
 
 FIGURES = {"dev_ndcg@10_before": 0.4, "dev_ndcg@10": 0.5, "seconds": 60.0, "peak_memory_mb": 3000.0}
+LOSSES = sweeps.TABLES["losses"]
 
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeps, "FILE", tmp_path / "sweeps.json")
-    return tmp_path / "sweeps.json"
+    monkeypatch.setattr(sweeps, "FOLDER", tmp_path)
+    return tmp_path / "losses.json"
 
 
 def test_each_run_changes_one_thing():
-    first, *others = sweeps.RUNS.values()
-    for settings in others:
+    first, *others = LOSSES.values()
+    for settings in (*others, *sweeps.TABLES["sabotage"].values()):
         changed = {name for name, value in asdict(settings).items() if value != asdict(first)[name]}
         assert len(changed - {"mini_batch", "hardness_strength"}) == 1, changed
 
 
 def test_goes_on_where_it_stopped(file, monkeypatch, capsys):
     measured = []
-    monkeypatch.setattr(sweeps, "measure", lambda name: measured.append(name) or FIGURES)
-    assert sweeps.main(["--only", "scale 5", "scale 10"]) == 0
-    assert sweeps.main(["--only", "scale 10", "scale 50"]) == 0
+    monkeypatch.setattr(sweeps, "measure", lambda table, name: measured.append(name) or FIGURES)
+    assert sweeps.main(["--table", "losses", "--only", "scale 5", "scale 10"]) == 0
+    assert sweeps.main(["--table", "losses", "--only", "scale 10", "scale 50"]) == 0
     assert measured == ["scale 5", "scale 10", "scale 50"]
     assert "scale 10: measured already" in capsys.readouterr().out
-    assert list(sweeps.load(file)) == ["scale 5", "scale 10", "scale 50"]
+    assert list(sweeps.load("losses")) == ["scale 5", "scale 10", "scale 50"]
+
+
+def test_unknown_runs(file, capsys):
+    with pytest.raises(SystemExit):
+        sweeps.main(["--only", "scale 7"])
+    assert "there is no run 'scale 7'" in capsys.readouterr().err
 
 
 def test_a_file_of_other_settings_is_refused(file, capsys):
-    settings = asdict(sweeps.RUNS["scale 5"]) | {"rows": 1}
-    file.write_text(json.dumps({"runs": {"scale 5": {"settings": settings, **FIGURES}}}))
-    assert sweeps.main(["--only", "scale 10"]) == 2
-    assert "'scale 5' with other settings than now" in capsys.readouterr().err
+    checkpoint = weights_id(get_profile("small"))
+    held = {"settings": asdict(LOSSES["scale 5"]), **FIGURES}
+    arguments = ["--table", "losses", "--only", "scale 10"]
+    for runs, weights, message in (
+        ({"scale 5": held | {"settings": held["settings"] | {"rows": 1}}}, checkpoint, "other settings"),
+        ({"scale 5": held}, "0123456789", "on another checkpoint"),
+    ):
+        file.write_text(json.dumps({"runs": runs, "checkpoint": weights}))
+        assert sweeps.main(arguments) == 2
+        assert message in capsys.readouterr().err
     file.write_text("{}")
-    assert sweeps.main([]) == 2
+    assert sweeps.main(arguments) == 2
     assert "does not hold a sweep" in capsys.readouterr().err
 
 
-def test_committed_figures_are_of_these_runs():
-    runs = sweeps.load(sweeps.FILE)
-    assert list(runs) == list(sweeps.RUNS)
-    assert all(0 < run["dev_ndcg@10"] < 1 for run in runs.values())
+@pytest.mark.parametrize("table", sweeps.TABLES)
+def test_committed_figures_are_of_these_runs_and_this_checkpoint(table):
+    runs = sweeps.load(table)
+    assert list(runs) == list(sweeps.TABLES[table])
+    assert all(0 < run.get("dev_ndcg@10", run.get("ndcg@10")) < 1 for run in runs.values())
+
+
+def test_each_fault_was_caught_by_its_check():
+    caught = {fault: set(run["caught"]) for fault, run in sweeps.load("sabotage").items()}
+    assert caught["no prompt in training"] == {"same_prompts"}
+    assert caught["another prompt for queries"] == {"same_prompts"}
+    assert caught["positives shuffled"] == {"loss_fell"}
+    assert caught["pages of dev trained on"] == {"no_shared_pages"}
+    assert {"weights_moved", "embeddings_moved"} <= caught["nothing learned"]
+    assert caught["base model scored"] == {"embeddings_moved"}
+    assert caught["pages cut off"] == {"page_tokens"}
+
+
+def test_an_unknown_fault_is_named():
+    with pytest.raises(ValueError, match="no fault 'rain'.*" + next(iter(FAULTS))):
+        fine_tune(Settings(fault="rain"))
+
+
+def test_weights_between_two_models():
+    import torch
+
+    model = torch.nn.Linear(2, 1)
+    base = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+    own = {name: value.clone() for name, value in model.state_dict().items()}
+    encode.interpolate(model, base, 0.25)
+    assert all(torch.allclose(value, own[name] / 4) for name, value in model.state_dict().items())

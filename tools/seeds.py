@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from helpers import ledger  # noqa: E402
-from helpers.profiles import check_profile, get_profile, run_dir  # noqa: E402
+from helpers.profiles import check_profile, get_profile, run_dir, weights_id  # noqa: E402
 from tools.run_course import NOTEBOOKS, NotebookFailed, prepare_environment, run_notebook, say  # noqa: E402
 
 NOTEBOOK = "04_train_embedding"
@@ -34,7 +34,10 @@ FIGURES = ("base", "finetuned")
 
 def settings(profile) -> dict:
     """Return what was held equal over the seeds, in JSON's own types."""
-    return json.loads(json.dumps({name: getattr(profile, name) for name in SETTINGS}))
+    held = {name: getattr(profile, name) for name in SETTINGS}
+    if Path(profile.path(profile.embedding_model)).is_dir():  # else the hub's name says which model
+        held["checkpoint"] = weights_id(profile)
+    return json.loads(json.dumps(held))
 
 
 def load(file: Path, wanted: dict) -> dict:

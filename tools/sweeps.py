@@ -1,12 +1,19 @@
-"""What each choice around the loss does to the same short training: one run a choice, scored on dev.
+"""What each choice does to the same short training, or to one scoring of its model; all on the dev split.
 
-    python tools/sweeps.py                    every run that data/measurements/sweeps.json does not hold yet
-    python tools/sweeps.py --only "scale 50"  this one, into that file
-    python tools/sweeps.py --list             the runs
+    python tools/sweeps.py                          every run of every table that is not measured yet
+    python tools/sweeps.py --table losses           the runs of one table
+    python tools/sweeps.py --only "scale 50"        one run
+    python tools/sweeps.py --list                   tables and runs
 
-Every run differs from the first in one thing and sees the same 1,024 rows once. The first is repeated with
-other seeds: a difference below their spread says nothing. The file is written after every run, so an
-interrupted sweep goes on where it was; a file made with other settings is refused.
+Each table is a file in data/measurements/, written after every run, so an interrupted sweep goes on where it
+was. A file that was measured with other settings, or on another checkpoint, is refused.
+
+losses     notebook 03: each run differs from the first in one thing and sees the same 1,024 rows once. The
+           first is repeated with other seeds: a difference below their spread says nothing.
+ablations  appendix_ablations: resolution, prompts, pooling, similarity; trained anew or only encoded anew.
+forgetting appendix_ablations: weights between the base model's and the fine-tuned one's, scored on the
+           course's pages and on pages of other kinds.
+sabotage   appendix_sabotage: the same short training, broken on purpose, and what the checks say to it.
 """
 
 from __future__ import annotations
@@ -21,99 +28,158 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers import ledger  # noqa: E402
+from helpers import dataset, ledger  # noqa: E402
 from helpers.hardware import device_name  # noqa: E402
-from helpers.profiles import check_profile, get_profile  # noqa: E402
-from tools.fine_tune import Settings, fine_tune  # noqa: E402
+from helpers.profiles import check_profile, get_profile, weights_id  # noqa: E402
+from tools.encode import Encoding, encode  # noqa: E402
+from tools.fine_tune import FAULTS, Settings, fine_tune  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
-FILE = ROOT / "data" / "measurements" / "sweeps.json"
+FOLDER = ROOT / "data" / "measurements"
 FIRST = Settings()
-#: name -> settings. Names are what the table in notebook 03 shows.
-RUNS = {
-    "as in notebook 04": FIRST,
-    "the same, seed 1": replace(FIRST, seed=1),
-    "the same, seed 2": replace(FIRST, seed=2),
-    "the same, seed 3": replace(FIRST, seed=3),
-    "no hard negative": replace(FIRST, negatives=0),
-    "2 hard negatives": replace(FIRST, negatives=2),
-    "4 hard negatives": replace(FIRST, negatives=4),
-    "batches of 8": replace(FIRST, batch=8),
-    "batches of 16": replace(FIRST, batch=16),
-    "batches of 64": replace(FIRST, batch=64, mini_batch=16),
-    "batches of 128": replace(FIRST, batch=128, mini_batch=16),
-    "scale 5": replace(FIRST, scale=5.0),
-    "scale 10": replace(FIRST, scale=10.0),
-    "scale 50": replace(FIRST, scale=50.0),
-    "scale 100": replace(FIRST, scale=100.0),
-    "hardness on hard negatives": replace(FIRST, hardness_mode="hard_negatives", hardness_strength=5.0),
-    "hardness in the batch": replace(FIRST, hardness_mode="in_batch_negatives", hardness_strength=9.0),
-    "guided by the base model": replace(FIRST, guided=True),
-    "no Matryoshka": replace(FIRST, matryoshka=False),
+HALF = 224 * 160
+Run = Settings | Encoding
+#: table -> name -> settings. Names are what the notebooks show.
+TABLES: dict[str, dict[str, Run]] = {
+    "losses": {
+        "as in notebook 04": FIRST,
+        "the same, seed 1": replace(FIRST, seed=1),
+        "the same, seed 2": replace(FIRST, seed=2),
+        "the same, seed 3": replace(FIRST, seed=3),
+        "no hard negative": replace(FIRST, negatives=0),
+        "2 hard negatives": replace(FIRST, negatives=2),
+        "4 hard negatives": replace(FIRST, negatives=4),
+        "batches of 8": replace(FIRST, batch=8),
+        "batches of 16": replace(FIRST, batch=16),
+        "batches of 64": replace(FIRST, batch=64, mini_batch=16),
+        "batches of 128": replace(FIRST, batch=128, mini_batch=16),
+        "scale 5": replace(FIRST, scale=5.0),
+        "scale 10": replace(FIRST, scale=10.0),
+        "scale 50": replace(FIRST, scale=50.0),
+        "scale 100": replace(FIRST, scale=100.0),
+        "hardness on hard negatives": replace(FIRST, hardness_mode="hard_negatives", hardness_strength=5.0),
+        "hardness in the batch": replace(FIRST, hardness_mode="in_batch_negatives", hardness_strength=9.0),
+        "guided by the base model": replace(FIRST, guided=True),
+        "no Matryoshka": replace(FIRST, matryoshka=False),
+    },
+    "ablations": {
+        "fine-tuned, as it is": Encoding(),
+        "base, as it is": Encoding(share=0.0),
+        "fine-tuned, half the pixels": Encoding(max_pixels=HALF),
+        "fine-tuned, a quarter": Encoding(max_pixels=HALF // 2),
+        "fine-tuned, twice the pixels": Encoding(max_pixels=HALF * 4),
+        "base, half the pixels": Encoding(share=0.0, max_pixels=HALF),
+        "base, no prompt for queries": Encoding(share=0.0, query_prompt="none"),
+        "base, a wrong prompt": Encoding(share=0.0, query_prompt="wrong"),
+        "fine-tuned, no prompt for queries": Encoding(query_prompt="none"),
+        "fine-tuned, a wrong prompt": Encoding(query_prompt="wrong"),
+        "fine-tuned, mean pooling": Encoding(pooling="mean"),
+        "fine-tuned, dot product": Encoding(similarity="dot"),
+        "fine-tuned, dot product, not normalized": Encoding(similarity="dot", normalized=False),
+        "trained with half the pixels": replace(FIRST, max_pixels=HALF),
+        "trained with mean pooling": replace(FIRST, pooling="mean"),
+    },
+    "forgetting": {
+        f"{share:.0%}, {corpus}": Encoding(share=share, corpus=corpus)
+        for corpus in ("dev", dataset.OTHER)
+        for share in (0.0, 0.25, 0.5, 0.75, 1.0)
+    },
+    "sabotage": {fault: replace(FIRST, fault=fault) for fault in FAULTS},
 }
 
 
-def load(file: Path) -> dict:
+def file_of(table: str) -> Path:
+    return FOLDER / f"{table}.json"
+
+
+def load(table: str) -> dict:
     """Return the runs measured so far, name -> settings and figures.
 
     Raises:
-        ValueError: the file is not whole, or holds a run whose settings have changed since.
+        ValueError: the file is not whole, holds a run whose settings have changed since, or was measured on
+        another checkpoint than the bundled one.
     """
+    file = file_of(table)
     if not file.is_file():
         return {}
     fix = f"Move or delete {file} to measure again."
     try:
-        runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
+        held = json.loads(file.read_text(encoding="utf-8"))
+        runs, checkpoint = held["runs"], held["checkpoint"]
         for name, run in runs.items():
-            if name in RUNS and run["settings"] != asdict(RUNS[name]):
+            settings = TABLES[table].get(name)
+            if settings is not None and run["settings"] != asdict(settings):
                 raise ValueError(f"{file} holds {name!r} with other settings than now. {fix}")
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{file} does not hold a sweep ({error!r}). {fix}") from error
+    if checkpoint != weights_id(get_profile("small")):
+        raise ValueError(f"{file} was measured on another checkpoint than data/checkpoints holds. {fix}")
     return runs
 
 
-def measure(name: str) -> dict:
-    """Run one of RUNS in a process of its own, so that memory and random state start anew."""
-    command = [sys.executable, __file__, "--run", name]
+def run(settings: Run) -> dict:
+    """Measure one run in this process."""
+    return encode(settings) if isinstance(settings, Encoding) else fine_tune(settings)
+
+
+def measure(table: str, name: str) -> dict:
+    """Run one of TABLES in a process of its own, so that memory and random state start anew."""
+    command = [sys.executable, __file__, "--table", table, "--run", name]
     shown = subprocess.run(command, capture_output=True, text=True)
     if shown.returncode:
         raise RuntimeError(f"{name!r} failed:\n{shown.stderr[-3000:]}")
     return json.loads(shown.stdout.splitlines()[-1])
 
 
+def summary(figures: dict) -> str:
+    """One line about a run."""
+    score = figures.get("dev_ndcg@10", figures.get("ndcg@10"))
+    caught = f", caught by {', '.join(figures['caught']) or 'nothing'}" if "caught" in figures else ""
+    return f"NDCG@10 {score:.3f}, {figures['seconds']:.0f} s{caught}"
+
+
 def main(arguments: list[str] | None = None) -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("--only", nargs="+", default=list(RUNS), choices=list(RUNS), metavar="NAME")
+    parser.add_argument("--table", nargs="+", default=list(TABLES), choices=list(TABLES))
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these runs of the tables")
     parser.add_argument("--list", action="store_true", help="print the names of the runs")
-    parser.add_argument("--run", choices=list(RUNS), help=argparse.SUPPRESS)  # set in the processes started
+    parser.add_argument("--run", help=argparse.SUPPRESS)  # set in the processes started
     options = parser.parse_args(arguments)
     if options.list:
-        print("\n".join(RUNS))
+        print("\n".join(f"{table:12}{name}" for table in options.table for name in TABLES[table]))
         return 0
     if options.run:
-        print(json.dumps(fine_tune(RUNS[options.run])))
+        print(json.dumps(run(TABLES[options.table[0]][options.run])))
         return 0
+    unknown = set(options.only or ()) - {name for table in options.table for name in TABLES[table]}
+    if unknown:
+        parser.error(f"there is no run {min(unknown)!r}; --list shows them")
     try:
         profile = get_profile("small")
         prepare_environment(profile)
         check_profile(profile)
-        runs = load(FILE)
+        measured = {table: load(table) for table in options.table}
     except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
-    for name in options.only:
-        if name in runs:
-            say(f"{name}: measured already")
-            continue
-        figures = measure(name)
-        runs[name] = {"settings": asdict(RUNS[name]), **figures}
-        ordered = {key: runs[key] for key in RUNS if key in runs}
-        ledger.write_json(FILE, {"device": device_name(), "versions": ledger.versions(), "runs": ordered})
-        say(
-            f"{name}: dev NDCG@10 {figures['dev_ndcg@10_before']:.3f} -> {figures['dev_ndcg@10']:.3f}, "
-            f"{figures['seconds']:.0f} s, {figures['peak_memory_mb']:,.0f} MB"
-        )
+    for table, runs in measured.items():
+        for name, settings in TABLES[table].items():
+            if options.only and name not in options.only:
+                continue
+            if name in runs:
+                say(f"{table}, {name}: measured already")
+                continue
+            figures = measure(table, name)
+            runs[name] = {"settings": asdict(settings), **figures}
+            made_on = {
+                "device": device_name(),
+                "versions": ledger.versions(),
+                "checkpoint": weights_id(profile),
+            }
+            ordered = {key: runs[key] for key in TABLES[table] if key in runs}
+            ledger.write_json(file_of(table), made_on | {"runs": ordered})
+            say(f"{table}, {name}: {summary(figures)}")
     return 0
 
 
