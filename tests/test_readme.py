@@ -57,7 +57,26 @@ def test_parts_come_from_the_ledger_and_the_notebooks(measured, tmp_path):
     assert "| **Fine-tune a retriever.** Train it in minutes. | 65 s | 1.2 GB |" in table
 
 
+def test_speed_comes_from_the_benchmarks(tmp_path):
+    way = {"pages_per_second": 10.0, "dev_ndcg@10": 0.5, "peak_memory_mb": 2000.0}
+    course = way | {"pages_per_second": 40.0}
+    slower = way | {"pages_per_second": 20.0}
+    found = {
+        "ratio": 4.0,
+        "rows": 960,
+        "device": "cpu",
+        "article": way,
+        "course": course,
+        "with less": slower,
+    }
+    ledger.write_json(tmp_path / "training_speed.json", found)
+    part = readme.speed_part(tmp_path)
+    assert "40.0 pages a second against 10.0" in part and "**4.0 times**" in part
+    assert "| with less | 20.0 | 50% | 2.0 GB |" in part and "Evaluating" not in part
+
+
 def test_without_measurements_it_says_so(tmp_path):
+    assert readme.speed_part(tmp_path) == readme.NOT_MEASURED
     assert readme.results_part(tmp_path / "none.json") == readme.NOT_MEASURED
     assert readme.map_part(tmp_path / "none.json", tmp_path) == readme.NOT_MEASURED
 

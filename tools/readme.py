@@ -65,6 +65,40 @@ def map_part(measured: Path = MEASURED, notebooks: Path = ROOT / "notebooks") ->
     return "\n".join(lines)
 
 
+def speed_part(folder: Path = MEASURED.parent) -> str:
+    """Return what the benchmarks measured: training and evaluating against the article's plain way."""
+    training, evaluating, lines = folder / "training_speed.json", folder / "evaluation_speed.json", []
+    if training.is_file():
+        found = json.loads(training.read_text(encoding="utf-8"))
+        article, course = found["article"], found["course"]
+        lines += [
+            f"Training, {found['rows']:,} rows, {found['device']}: {course['pages_per_second']:.1f} pages a "
+            f"second against {article['pages_per_second']:.1f} with the article's plain settings, "
+            f"**{found['ratio']:.1f} times** as many; NDCG@10 on dev {course['dev_ndcg@10']:.3f} and "
+            f"{article['dev_ndcg@10']:.3f}.",
+        ]
+        each = {name: found[name] for name in found if name.startswith("with ")}
+        if each:
+            lines += ["", "| the course's settings, but | pages/s | share of the course's | peak memory |"]
+            lines += ["| --- | ---: | ---: | ---: |"]
+            for name, figures in each.items():
+                share = figures["pages_per_second"] / course["pages_per_second"]
+                memory = figures["peak_memory_mb"] / 1000
+                lines.append(
+                    f"| {name} | {figures['pages_per_second']:.1f} | {share:.0%} | {memory:.1f} GB |"
+                )
+    if evaluating.is_file():
+        found = json.loads(evaluating.read_text(encoding="utf-8"))
+        seconds, sizes = found["seconds"], len(found["ndcg@10"]["course"])
+        lines += [
+            *([""] if lines else []),
+            f"Evaluating {sizes} sizes of the embedding, {found['queries']} queries over {found['pages']:,} "
+            f"pages: {seconds['course']:.0f} s against {seconds['article']:.0f} s with one evaluator a size, "
+            f"**{found['ratio']:.0f} times** as fast; largest difference {found['largest_difference']:.0e}.",
+        ]
+    return "\n".join(lines) or NOT_MEASURED
+
+
 def opening(file: Path) -> tuple[str, str]:
     """Return a notebook's title, without its number, and the sentence of promise below it."""
     cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
@@ -84,7 +118,7 @@ def clock(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-PARTS = {"results": results_part, "map": map_part}
+PARTS = {"results": results_part, "speed": speed_part, "map": map_part}
 
 
 def generated(text: str) -> str:
