@@ -190,6 +190,12 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
                 f"standard deviation {spread:.3f}",
             )
         )
+    elsewhere = results.get("appendix_ablations", {})
+    ends = _interval(elsewhere.get("ci95", {}).get("other"))
+    for key, name in (("base", "base"), ("finetuned", "fine-tuned")):
+        note = f"change, 95 % interval {ends}" if ends and key == "finetuned" else ""
+        score = elsewhere.get("ndcg@10_other", {}).get(key)
+        add("Retrieve", f"retriever, {name}, on pages of other kinds", score, note)
     reranker = results.get("06_train_reranker", {})
     reranked, against = reranker.get("ndcg@10", {}), reranker.get("ci95", {})
     add("Rerank", "the retriever's own order", reranked.get("retriever"))
