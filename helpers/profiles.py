@@ -45,6 +45,7 @@ class Profile:
     cached_loss: bool
     # Rows that the cache sends through at once: changes memory and speed, not the gradient.
     mini_batch_size: int
+    scale: float  # 1 / temperature of the loss
     learning_rate: float
     num_train_epochs: float
     warmup: float  # share of all steps
@@ -107,6 +108,7 @@ PROFILES: dict[str, Profile] = {
         batch_size=32,
         cached_loss=False,
         mini_batch_size=16,
+        scale=10.0,
         learning_rate=7e-4,
         num_train_epochs=1.0,
         warmup=0.1,
@@ -137,6 +139,7 @@ PROFILES: dict[str, Profile] = {
         batch_size=64,
         cached_loss=True,
         mini_batch_size=1,
+        scale=20.0,
         learning_rate=2e-5,
         num_train_epochs=1.0,
         warmup=0.1,
@@ -216,6 +219,7 @@ def get_profile(name: str, tier: str | None = None, **overrides) -> Profile:
         "train_rows",
         "batch_size",
         "mini_batch_size",
+        "scale",
         "learning_rate",
         "num_train_epochs",
         "adapter_rank",

@@ -28,12 +28,12 @@ def test_each_run_changes_one_thing():
 
 def test_goes_on_where_it_stopped(file, monkeypatch, capsys):
     measured = []
-    monkeypatch.setattr(sweeps, "measure", lambda table, name: measured.append(name) or FIGURES)
-    assert sweeps.main(["--table", "losses", "--only", "scale 5", "scale 10"]) == 0
-    assert sweeps.main(["--table", "losses", "--only", "scale 10", "scale 50"]) == 0
-    assert measured == ["scale 5", "scale 10", "scale 50"]
-    assert "scale 10: measured already" in capsys.readouterr().out
-    assert list(sweeps.load("losses")) == ["scale 5", "scale 10", "scale 50"]
+    monkeypatch.setattr(sweeps, "measure", lambda table, name, threads: measured.append(name) or FIGURES)
+    assert sweeps.main(["--table", "losses", "--only", "scale 5", "scale 20"]) == 0
+    assert sweeps.main(["--table", "losses", "--only", "scale 20", "scale 50"]) == 0
+    assert measured == ["scale 5", "scale 20", "scale 50"]
+    assert "scale 20: measured already" in capsys.readouterr().out
+    assert list(sweeps.load("losses")) == ["scale 5", "scale 20", "scale 50"]
 
 
 def test_unknown_runs(file, capsys):
@@ -45,7 +45,7 @@ def test_unknown_runs(file, capsys):
 def test_a_file_of_other_settings_is_refused(file, capsys):
     checkpoint = weights_id(get_profile("small"))
     held = {"settings": asdict(LOSSES["scale 5"]), **FIGURES}
-    arguments = ["--table", "losses", "--only", "scale 10"]
+    arguments = ["--table", "losses", "--only", "scale 20"]
     for runs, weights, message in (
         ({"scale 5": held | {"settings": held["settings"] | {"rows": 1}}}, checkpoint, "other settings"),
         ({"scale 5": held}, "0123456789", "on another checkpoint"),

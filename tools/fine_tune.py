@@ -33,7 +33,7 @@ class Settings:
     batch: int = 32
     negatives: int = 1  # hard negatives a row, 0 to 4
     mini_batch: int | None = None  # rows that a gradient cache sends through at once; None: no cache
-    scale: float = 20.0  # 1 / temperature
+    scale: float | None = None  # 1 / temperature; None: the profile's
     hardness_mode: str | None = None
     hardness_strength: float = 0.0
     guided: bool = False  # the base model filters false negatives
@@ -217,12 +217,13 @@ def _loss(model, settings: Settings, profile, load):
     """Return the loss that `settings` describe; `load(attention)` loads the base model anew, as a guide."""
     from sentence_transformers.sentence_transformer import losses
 
+    scale = settings.scale or profile.scale
     if settings.guided:
         guide = load("sdpa").requires_grad_(False)
-        loss = losses.GISTEmbedLoss(model, guide, temperature=1 / settings.scale)
+        loss = losses.GISTEmbedLoss(model, guide, temperature=1 / scale)
     else:
         shared = {
-            "scale": settings.scale,
+            "scale": scale,
             "hardness_mode": settings.hardness_mode,
             "hardness_strength": settings.hardness_strength,
         }

@@ -27,7 +27,7 @@ NOTEBOOK = "04_train_embedding"
 FILE = ROOT / "data" / "measurements" / "seeds.json"
 SETTINGS = (
     "name", "embedding_model", "dataset", "max_pixels", "matryoshka_dims", "train_rows", "batch_size",
-    "cached_loss", "mini_batch_size", "learning_rate", "num_train_epochs", "warmup",
+    "cached_loss", "mini_batch_size", "scale", "learning_rate", "num_train_epochs", "warmup",
 )  # fmt: skip
 FIGURES = ("base", "finetuned")
 

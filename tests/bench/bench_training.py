@@ -34,7 +34,7 @@ from tools.fine_tune import Settings, fine_tune  # noqa: E402
 FILE = ROOT / "data" / "measurements" / "training_speed.json"
 COURSE = Settings(batch=get_profile("small").batch_size)
 LIBRARY = {"attention": "sdpa", "keep_memory": False, "multiply_patches": False}
-WAYS = {"article": replace(COURSE, mini_batch=1, **LIBRARY), "course": COURSE}
+WAYS = {"article": replace(COURSE, mini_batch=1, scale=20.0, **LIBRARY), "course": COURSE}
 #: The course's settings with one thing changed: what each choice is worth, and what was not taken.
 EACH = {
     "with a gradient cache, mini-batches of 16": replace(COURSE, mini_batch=16),
