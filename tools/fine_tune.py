@@ -130,11 +130,11 @@ def fine_tune(settings: Settings, keep: Path | None = None) -> dict:
         data_seed=profile.seed,
         save_strategy="no",
         logging_steps=0.1,
-        gradient_checkpointing=settings.checkpointing,
         dataloader_num_workers=settings.workers,
         report_to="none",
         disable_tqdm=True,
         dataloader_pin_memory=hardware.device() == "cuda",
+        **({"gradient_checkpointing": True} if settings.checkpointing else {}),
     )
     trainer = SentenceTransformerTrainer(
         model=model,
