@@ -51,8 +51,8 @@ class Settings:
     seed: int = 12
 
 
-def fine_tune(settings: Settings, keep: Path | None = None) -> dict:
-    """Train as `settings` say and return NDCG@10 on dev before and after, seconds, pages per second, memory.
+def fine_tune(settings: Settings, keep: Path | None = None, split: str = "dev") -> dict:
+    """Train as `settings` say and return NDCG@10 before and after, seconds, pages per second, memory.
 
     A page counts once for each row that holds it. Nothing is evaluated or saved on the way. With a fault,
     training goes on in spite of it, and "caught" holds what the checks of notebook 04 say to it: their names
@@ -60,6 +60,7 @@ def fine_tune(settings: Settings, keep: Path | None = None) -> dict:
 
     Args:
         keep: folder to save the trained model in.
+        split: what to score on. Anything that is chosen is chosen on dev; eval is for reports.
 
     Raises:
         ValueError: a fault that is none of `FAULTS`.
@@ -101,8 +102,8 @@ def fine_tune(settings: Settings, keep: Path | None = None) -> dict:
     data = dataset.load_dataset(profile)
     columns = ["query", "image", *dataset.NEGATIVES[: settings.negatives]]
     train = _with_fault(settings, data["train"], data["dev"], columns)
-    corpus = dataset.load_corpus(profile, "dev")
-    task = dataset.retrieval_task(data["dev"], corpus, profile.max_pixels)
+    corpus = dataset.load_corpus(profile, split)
+    task = dataset.retrieval_task(data[split], corpus, profile.max_pixels)
     if settings.fault == "pages cut off":
         task = (task[0], {name: upper_quarter(page) for name, page in task[1].items()}, task[2])
     before = score(model, *task)
@@ -172,8 +173,8 @@ def fine_tune(settings: Settings, keep: Path | None = None) -> dict:
     if query_prompt:
         attempt("same_prompts", trainer, query_prompt=query_prompt)
     figures = {
-        "dev_ndcg@10_before": before,
-        "dev_ndcg@10": score(scored, *task, query_prompt=query_prompt),
+        f"{split}_ndcg@10_before": before,
+        f"{split}_ndcg@10": score(scored, *task, query_prompt=query_prompt),
         "seconds": seconds,
         "pages_per_second": (len(columns) - 1) * len(train) / seconds,
         "peak_memory_mb": hardware.peak_memory_mb(),

@@ -1,11 +1,12 @@
-"""How much the fine-tuned score depends on the seed: notebook 04 with several seeds, into one small file.
+"""How much the fine-tuned score depends on the seed: notebook 04's training, several times, into one file.
 
-    python tools/seeds.py                     seeds 1 to 5, small profile, into data/measurements/seeds.json
+    python tools/seeds.py                     seeds 1 to 5 into data/measurements/seeds.json
     python tools/seeds.py --seeds 1 2 3       only these
+    python tools/seeds.py --jobs 2            two at a time, each with its share of the cores
 
-The file is written after every seed, and a seed that it holds is not run again, so an interrupted run goes on
-where it was. Remove the file after a change to the model, the data or the settings: a file with other
-settings is refused.
+Settings, rows and loss are notebook 04's; nothing is scored or saved on the way. The file is written after
+every seed, and a seed that it holds is not run again, so an interrupted run goes on where it was. Remove the
+file after a change to the model, the data or the settings: a file with other ones is refused.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from helpers import ledger  # noqa: E402
-from helpers.profiles import check_profile, get_profile, run_dir, weights_id  # noqa: E402
-from tools.run_course import NOTEBOOKS, NotebookFailed, prepare_environment, run_notebook, say  # noqa: E402
+from helpers.hardware import cores, device_name  # noqa: E402
+from helpers.profiles import check_profile, get_profile, weights_id  # noqa: E402
+from tools.fine_tune import Settings, fine_tune  # noqa: E402
+from tools.run_course import prepare_environment, say  # noqa: E402
 
-NOTEBOOK = "04_train_embedding"
 FILE = ROOT / "data" / "measurements" / "seeds.json"
 SETTINGS = (
     "name", "embedding_model", "dataset", "max_pixels", "matryoshka_dims", "train_rows", "batch_size",
@@ -35,9 +39,7 @@ FIGURES = ("base", "finetuned")
 def settings(profile) -> dict:
     """Return what was held equal over the seeds, in JSON's own types."""
     held = {name: getattr(profile, name) for name in SETTINGS}
-    if Path(profile.path(profile.embedding_model)).is_dir():  # else the hub's name says which model
-        held["checkpoint"] = weights_id(profile)
-    return json.loads(json.dumps(held))
+    return json.loads(json.dumps(held | {"checkpoint": weights_id(profile)}))
 
 
 def load(file: Path, wanted: dict) -> dict:
@@ -65,7 +67,9 @@ def load(file: Path, wanted: dict) -> dict:
 
 
 def add(measured: dict, seed: int, section: dict) -> dict:
-    """Return `measured` with one more seed, from its run's section of the ledger; ordered by seed."""
+    """Return `measured` with one more seed, ordered by seed. `section` has ndcg@10 (base, finetuned),
+    train_seconds, device and versions, as notebook 04's section of the ledger.
+    """
     scores = section["ndcg@10"]
     rows = list(zip(*(measured[name] for name in ("seeds", "train_seconds", *FIGURES))))
     rows.append((seed, section["train_seconds"], *(scores[name] for name in FIGURES)))
@@ -74,40 +78,60 @@ def add(measured: dict, seed: int, section: dict) -> dict:
     return measured | more | dict(zip(("seeds", "train_seconds", *FIGURES), columns))
 
 
+def run(seed: int, threads: int | None) -> dict:
+    """Train with one seed in a process of its own; return what `add` takes."""
+    few = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)} if threads else {}
+    command = [sys.executable, __file__, "--run", str(seed)]
+    shown = subprocess.run(command, capture_output=True, text=True, env=os.environ | few)
+    if shown.returncode:
+        raise RuntimeError(f"seed {seed} failed:\n{shown.stderr[-3000:]}")
+    return json.loads(shown.stdout.splitlines()[-1])
+
+
+def one(seed: int) -> dict:
+    """Notebook 04's training with this seed, scored on the evaluation split."""
+    profile = get_profile("small")
+    settings = Settings(rows=profile.train_rows, batch=profile.batch_size, seed=seed)
+    figures = fine_tune(settings, split="eval")
+    return {
+        "ndcg@10": {"base": figures["eval_ndcg@10_before"], "finetuned": figures["eval_ndcg@10"]},
+        "train_seconds": figures["seconds"],
+        "device": device_name(),
+        "versions": ledger.versions(),
+    }
+
+
 def main(arguments: list[str] | None = None) -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
-    parser.add_argument("--profile", default="small")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds side by side")
     parser.add_argument("--file", type=Path, default=FILE)
+    parser.add_argument("--run", type=int, help=argparse.SUPPRESS)  # set in the processes started
     options = parser.parse_args(arguments)
-    # A folder of its own, so that the results of `make course` stay as they are.
-    os.environ["VDR_COURSE_RUNS"] = str(Path(os.environ.get("VDR_COURSE_RUNS") or ROOT / "runs") / "seeds")
+    if options.run is not None:
+        print(json.dumps(one(options.run)))
+        return 0
     try:
-        profile = get_profile(options.profile)
+        profile = get_profile("small")
         measured = load(options.file, settings(profile))
         prepare_environment(profile)
         check_profile(profile)
-        for seed in options.seeds:
-            if seed in measured["seeds"]:
-                say(f"seed {seed}: measured already")
-                continue
-            output = run_dir(profile) / f"{NOTEBOOK}-seed{seed}.ipynb"
-            parameters = {"PROFILE": profile.name, "SEED": seed, "RESUME": False}
-            seconds = run_notebook(NOTEBOOKS / f"{NOTEBOOK}.ipynb", output, parameters)
-            section = ledger.read(profile)[NOTEBOOK]
-            if section["seed"] != seed:
-                raise ValueError(f"The run of seed {seed} recorded seed {section['seed']}.")
-            measured = add(measured, seed, section)
-            ledger.write_json(options.file, measured)
-            scores = section["ndcg@10"]
-            say(f"seed {seed}: NDCG@10 {scores['base']:.4f} -> {scores['finetuned']:.4f}, {seconds:.0f} s")
+        threads = max(1, cores() // options.jobs) if options.jobs > 1 else None
+        left = [seed for seed in options.seeds if seed not in measured["seeds"]]
+        with ThreadPoolExecutor(options.jobs) as pool:
+            started = {pool.submit(run, seed, threads): seed for seed in left}
+            for done in as_completed(started):
+                seed, section = started[done], done.result()
+                measured = add(measured, seed, section)
+                ledger.write_json(options.file, measured)
+                scores, seconds = section["ndcg@10"], section["train_seconds"]
+                say(
+                    f"seed {seed}: NDCG@10 {scores['base']:.4f} -> {scores['finetuned']:.4f}, {seconds:.0f} s"
+                )
     except (ValueError, RuntimeError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
-    except NotebookFailed as failure:
-        say(str(failure))
-        return 1
     return 0
 
 
