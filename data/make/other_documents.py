@@ -17,9 +17,12 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reportlab import rl_config
 from reportlab.lib.colors import HexColor, white
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
+
+rl_config.useA85 = 0  # binary streams: smaller
 
 OUT = Path(__file__).resolve().parents[1] / "other"
 SEED = "other-2026"
