@@ -46,6 +46,8 @@ LOGS = ("training_log.json", "judge_log.json")  # of the reader and of the reran
 INSTRUCTION = "Represent the user's input."  # the Qwen3-VL-Embedding family's default instruction
 READ_ALOUD = "Read the heading aloud."
 VOCABULARY = 1024
+#: Matryoshka: so many first dimensions of an embedding must find the page too, as in the real family.
+SHORT = (128, 64, 32, 16)
 MAX_PIXELS = 224 * 320
 MEAN, STD = 0.85, 0.3  # white paper near zero: a patch's figure is its ink
 SPECIAL = [
@@ -838,15 +840,23 @@ class Reader:
         return cross_entropy(answer, right), cross_entropy(odds[own], found), *hits
 
     def contrast(self, a, b):
-        """Symmetric in-batch cross-entropy; returns the loss and how often the right page comes first."""
-        import torch
-        from torch.nn.functional import cross_entropy
+        """Symmetric in-batch cross-entropy; returns the loss and how often the right page comes first.
 
-        scores = a @ b.T * self.scale.exp().clamp(max=50)
+        Half of the loss is that of whole embeddings, half that of their first dimensions (Matryoshka
+        representation learning, https://arxiv.org/abs/2205.13147).
+        """
+        import torch
+        from torch.nn.functional import cross_entropy, normalize
+
         target = torch.arange(len(a), device=self.device)
-        return (cross_entropy(scores, target) + cross_entropy(scores.T, target)) / 2, (
-            scores.argmax(1) == target
-        ).float().mean()
+        losses = []
+        for size in (a.shape[1], *SHORT):
+            scores = normalize(a[:, :size], dim=-1) @ normalize(b[:, :size], dim=-1).T
+            scores = scores * self.scale.exp().clamp(max=50)
+            losses.append((cross_entropy(scores, target) + cross_entropy(scores.T, target)) / 2)
+            if size == a.shape[1]:
+                first = (scores.argmax(1) == target).float().mean()
+        return (losses[0] + sum(losses[1:]) / len(SHORT)) / 2, first
 
     def loss(self, stage: str, batch: dict, aloud: bool):
         """The loss of a stage on a batch, and its figures; ``aloud`` adds reading headings aloud."""
@@ -905,6 +915,7 @@ def evaluate(
 ) -> dict:
     """Retrieval on fresh pages with unseen names, three quarters of them hard negatives."""
     import torch
+    from torch.nn.functional import normalize
 
     words, fonts = pages.read_assets(ASSETS)
     maker = pages.PageMaker(words, fonts, seed)
@@ -917,11 +928,19 @@ def evaluate(
             q.append(reader.embed_texts(queries))
         p, q = torch.cat(p), torch.cat(q)
         order = torch.randperm(len(p), generator=torch.Generator().manual_seed(0))[:n_queries].to(p.device)
-        scores = q[order] @ p.T
-        rank = (scores > scores.gather(1, order[:, None])).sum(1)
-    ndcg = torch.where(rank < 10, 1 / torch.log2(rank.float() + 2), torch.zeros(())).mean()
+
+        def ranks(size: int):
+            """The right page's place, from 0, by the first `size` dimensions."""
+            scores = normalize(q[order, :size], dim=-1) @ normalize(p[:, :size], dim=-1).T
+            return (scores > scores.gather(1, order[:, None])).sum(1).float()
+
+        def ndcg(rank):
+            return round(float(torch.where(rank < 10, 1 / torch.log2(rank + 2), torch.zeros(())).mean()), 4)
+
+        rank = ranks(p.shape[1])
     return {
-        "ndcg@10": round(float(ndcg), 4),
+        "ndcg@10": ndcg(rank),
+        "ndcg@10, 32 dimensions": ndcg(ranks(32)),
         "recall@1": round(float((rank == 0).float().mean()), 4),
         "pages": len(p),
         "queries": n_queries,
