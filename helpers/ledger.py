@@ -139,7 +139,8 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
     Args:
         results: sections as `read` returns them; what is not there is left out of the table. Intervals come
             from "ci95" as [low, high] or [mean, low, high]: "gain" of 05_evaluate (fine-tuned against base),
-            and "any_to_any" and "feature_extraction" of 06_train_reranker (fine-tuned against the retriever).
+            and "any_to_any" and "feature_extraction" of 06_train_reranker (fine-tuned against the retriever),
+            each also with "_mixed" behind (added to the retriever's similarity).
         seeds: the section of a several-seed run, {"base": [...], "finetuned": [...]}: its spread is added as
         a row.
     """
@@ -207,6 +208,9 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
         add("Rerank", f"{name}, before fine-tuning", pair.get("base"))
         note = f"against the retriever's order, 95 % interval {ends}" if ends else ""
         add("Rerank", f"{name}, fine-tuned", pair.get("finetuned"), note)
+        ends = _interval(against.get(f"{key}_mixed"))
+        note = f"against the retriever's order, 95 % interval {ends}" if ends else ""
+        add("Rerank", f"{name} + retriever's similarity", reranked.get(f"{key}_mixed"), note)
     if not rows:
         return "No results yet: run `make course`."
     lines = ["| task | model | NDCG@10 | |", "| --- | --- | ---: | --- |"]

@@ -230,6 +230,8 @@ def get_profile(name: str, tier: str | None = None, **overrides) -> Profile:
         "candidates",
     ):
         value = getattr(profile, key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise ValueError(f"{key} must be a number, not {value!r}.")
         if value is not None and value <= 0:
             raise ValueError(f"{key} must be above 0, not {value}.")
     if profile.batch_size == 1:
@@ -323,8 +325,9 @@ def check_checkpoint(folder: Path) -> None:
     fix = f"Restore it with `git checkout -- {shown}`, or clone the course again."
     if not folder.is_dir():
         raise FileNotFoundError(f"The checkpoint folder {shown} is missing. {fix}")
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{shown}/config.json is missing. {fix}")
+    for name in ("config.json", "tokenizer.json", "processor_config.json"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{shown}/{name} is missing. {fix}")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise FileNotFoundError(f"{shown} holds no *.safetensors file. {fix}")

@@ -97,8 +97,9 @@ RESULTS = {
             "retriever": 0.83,
             "any_to_any": {"base": 0.4, "finetuned": 0.81},
             "feature_extraction": {"base": 0.3, "finetuned": 0.79},
+            "any_to_any_mixed": 0.85,
         },
-        "ci95": {"any_to_any": [-0.02, -0.05, 0.01]},
+        "ci95": {"any_to_any": [-0.02, -0.05, 0.01], "any_to_any_mixed": [0.005, 0.035]},
     },
     "appendix_ablations": {
         "ndcg@10_other": {"base": 0.6, "finetuned": 0.58}, "ci95": {"other": [-0.02, -0.07, 0.03]},
@@ -119,6 +120,11 @@ def test_results_table_shows_before_and_after():
         "any-to-any reranker, fine-tuned | 0.810 | against the retriever's order, 95 % interval -0.050 to"
         in table
     )
+    added = (
+        "| Rerank | any-to-any reranker + retriever's similarity | 0.850 | against the retriever's order, "
+    )
+    assert f"{added}95 % interval +0.005 to +0.035 |" in table
+    assert "feature-extraction reranker + " not in table, "what was not measured is not shown"
     assert all(line.count("|") == 5 for line in table.splitlines())
 
 

@@ -26,6 +26,8 @@ def test_unknown_names_are_errors_that_list_the_known_ones():
         get_profile("small", batchsize=8)
     with pytest.raises(ValueError, match="batch_size must be above 0"):
         get_profile("small", batch_size=0)
+    with pytest.raises(ValueError, match="batch_size must be a number, not 'abc'"):
+        get_profile("small", batch_size="abc")
 
 
 def test_settings_that_cannot_train_are_refused():
@@ -95,7 +97,8 @@ def test_run_dir_is_created_and_can_be_moved(monkeypatch, tmp_path):
 def checkpoint(tmp_path):
     """A folder with a whole safetensors file of one tensor."""
     header = json.dumps({"weight": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
-    (tmp_path / "config.json").write_text("{}")
+    for name in ("config.json", "tokenizer.json", "processor_config.json"):
+        (tmp_path / name).write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
     return tmp_path
 
@@ -108,6 +111,7 @@ def test_whole_checkpoint_passes(checkpoint):
     ("spoil", "message"),
     [
         (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no \\*.safetensors file"),
         (lambda folder: _cut(folder / "model.safetensors", 3), "inside its header, after 3 bytes"),
         (lambda folder: _cut(folder / "model.safetensors", 30), "inside its header, after 30 bytes"),

@@ -83,7 +83,28 @@ def test_stops_at_the_first_failure_and_names_it(course, tmp_path, capsys):
     assert "    # by nothing\n    x / 0" in shown
     assert "ZeroDivisionError: division by zero" in shown
     assert "01_never" not in shown
+    assert "What it reached is in" in shown
+    assert "00_bad-unfinished.ipynb" in shown
     assert "\x1b[" not in shown
+
+
+def test_a_failure_leaves_the_run_before_as_it_is(course, tmp_path):
+    executed = tmp_path / "runs/small/00_one.ipynb"
+    for source, code in (("x = 1", 0), ("x / 0", 1), ("x = 2", 0)):
+        nbformat.write(notebook(new_code_cell(source)), course / "00_one.ipynb")
+        assert run_course.main([]) == code
+        kept = nbformat.read(executed, as_version=4).cells[-1].source
+        assert kept == ("x = 1" if code else source)
+        assert executed.with_stem("00_one-unfinished").exists() == bool(code)
+
+
+def test_a_wrong_name_lists_the_right_ones(course, capsys):
+    nbformat.write(notebook(parameters("MAX_STEPS = None\nSEED = None")), course / "00_one.ipynb")
+    nbformat.write(notebook(new_code_cell("1")), course / "appendix_two.ipynb")
+    assert run_course.main(["99"]) == 2
+    assert "There are: 00_one, appendix_two." in capsys.readouterr().err
+    assert run_course.main(["-p", "STEPS", "2"]) == 2
+    assert "Parameters: MAX_STEPS, SEED." in capsys.readouterr().err
 
 
 def test_a_kernel_that_dies_is_named(course, capsys):

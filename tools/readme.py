@@ -61,7 +61,11 @@ def map_part(measured: Path = MEASURED, notebooks: Path = ROOT / "notebooks") ->
     total = sum(figures["seconds"] for name, figures in results.items() if name[:2].isdigit())
     if total:
         device = next(iter(results.values()))["device"]
-        lines += ["", f"The numbered ones together, which `make course` runs: {clock(total)}, on {device}."]
+        lines += [
+            "",
+            f"The numbered ones together, which `make course` runs: {clock(total)}, on {device}, and a few "
+            "seconds more for each to start.",
+        ]
     return "\n".join(lines)
 
 

@@ -155,8 +155,11 @@ def own_kernel() -> Iterator[None]:
 def run_notebook(source: Path, output: Path, parameters: dict) -> float:
     """Run one notebook into `output` and return the seconds it took.
 
+    While it runs, and if it fails, what it reached is in a file beside `output` whose name ends in
+    "-unfinished": a run that stops early does not replace a good one.
+
     Raises:
-        NotebookFailed: a cell raised, or the kernel died; `output` holds what was reached.
+        NotebookFailed: a cell raised, or the kernel died.
     """
     import nbformat
     import papermill
@@ -188,11 +191,12 @@ def run_notebook(source: Path, output: Path, parameters: dict) -> float:
 
     papermill_engines.register("course", CourseEngine)
     output.parent.mkdir(parents=True, exist_ok=True)
+    reached = output.with_stem(f"{output.stem}-unfinished")
     started = time.perf_counter()
     try:
         with own_kernel():
             papermill.execute_notebook(
-                str(source), str(output), parameters=parameters, engine_name="course", kernel_name="python3",
+                str(source), str(reached), parameters=parameters, engine_name="course", kernel_name="python3",
                 cwd=str(source.parent), progress_bar=False, start_timeout=180,
             )  # fmt: skip
     except (PapermillExecutionError, CellExecutionError) as error:
@@ -205,7 +209,8 @@ def run_notebook(source: Path, output: Path, parameters: dict) -> float:
         last = f"{error.ename}: {ANSI.sub('', error.evalue)}"
         if not lines or not lines[-1].startswith(error.ename):
             text.append(f"    {last}")
-        raise NotebookFailed("\n".join(text + ["", f"What it reached is in {shown_path(output)}"])) from error
+        text += ["", f"What it reached is in {shown_path(reached)}"]
+        raise NotebookFailed("\n".join(text)) from error
     except DeadKernelError as error:
         raise NotebookFailed(
             f"{source.name} failed in {_place(progress)}\n\nThe kernel died, most often for lack of memory: "
@@ -216,6 +221,7 @@ def run_notebook(source: Path, output: Path, parameters: dict) -> float:
     finally:
         for shown in progress:
             shown.stop()
+    os.replace(reached, output)
     return time.perf_counter() - started
 
 
@@ -243,7 +249,7 @@ def find_notebooks(wanted: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
         stem = name.removesuffix(".ipynb")
         fitting = [file for file in sorted(folder.glob("*.ipynb")) if file.stem.startswith(stem)]
         if not fitting:
-            names = ", ".join(file.stem for file in there)
+            names = ", ".join(file.stem for file in sorted(folder.glob("*.ipynb")))
             raise ValueError(f"No notebook starts with {name!r}. There are: {names}.")
         chosen += fitting
     return sorted(set(chosen)) if wanted else there
@@ -281,7 +287,10 @@ def main(arguments: list[str] | None = None) -> int:
         declared = {notebook: declared_parameters(notebook) for notebook in notebooks}
         for name in parameters:
             if not any(name in names for names in declared.values()):
-                raise ValueError(f"None of the chosen notebooks has a parameter {name!r}.")
+                known = ", ".join(sorted(set().union(*declared.values()))) or "none"
+                raise ValueError(
+                    f"None of the chosen notebooks has a parameter {name!r}. Parameters: {known}."
+                )
         ledger.read(profile)
         prepare_environment(profile)
         check_profile(profile, allow_cpu=bool(parameters.get("ALLOW_CPU")))
