@@ -250,11 +250,13 @@ def test_fine_tuning_cuts_the_error_by_a_third():
     assert (finetuned - base) / (1 - base) >= 1 / 3
 
 
-def test_each_reranker_improves_on_its_untrained_self():
-    """In the run that README shows; by little, so another CPU's run may come out the other way."""
+def test_rerankers_beat_chance_and_the_score_head_learns():
+    """In the run that README shows. The any-to-any reranker comes trained: here its score hardly moves."""
     scores = ledger.load(ROOT / "data" / "measurements" / "small.json")["06_train_reranker"]["ndcg@10"]
     for name in ("any_to_any", "feature_extraction"):
-        assert scores[name]["finetuned"] > scores[name]["base"]
+        assert scores[name]["finetuned"] > scores["random"] + 0.05
+    assert scores["feature_extraction"]["finetuned"] > scores["feature_extraction"]["base"] + 0.05
+    assert scores["any_to_any"]["finetuned"] > scores["any_to_any"]["base"] - 0.02
 
 
 @pytest.mark.slow
