@@ -98,6 +98,14 @@ def test_a_failure_leaves_the_run_before_as_it_is(course, tmp_path):
         assert executed.with_stem("00_one-unfinished").exists() == bool(code)
 
 
+def test_a_rate_in_scientific_notation_is_a_number(course, tmp_path):
+    cell = new_code_cell("RATE * 2")
+    nbformat.write(notebook(parameters("RATE = None"), cell), course / "00_one.ipynb")
+    assert run_course.main(["-p", "RATE", "3e-5"]) == 0
+    made = nbformat.read(tmp_path / "runs/small/00_one.ipynb", as_version=4)
+    assert made.cells[-1].outputs[0].data["text/plain"] == "6e-05"
+
+
 def test_a_wrong_name_lists_the_right_ones(course, capsys):
     nbformat.write(notebook(parameters("MAX_STEPS = None\nSEED = None")), course / "00_one.ipynb")
     nbformat.write(notebook(new_code_cell("1")), course / "appendix_two.ipynb")

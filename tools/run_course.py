@@ -33,6 +33,7 @@ from helpers.profiles import check_profile, get_profile, run_dir  # noqa: E402
 NOTEBOOKS = ROOT / "notebooks"
 SLOW_CELL_SECONDS = 5.0
 STILL_RUNNING_SECONDS = 60.0
+SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -281,6 +282,9 @@ def main(arguments: list[str] | None = None) -> int:
     import yaml
 
     parameters = {name: yaml.safe_load(value) for name, value in options.parameter}
+    for name, value in parameters.items():
+        if isinstance(value, str) and SCIENTIFIC.fullmatch(value):  # 3e-5 has no dot: text in YAML 1.1
+            parameters[name] = float(value)
     try:
         profile = get_profile(options.profile)
         notebooks = find_notebooks(options.notebooks)
