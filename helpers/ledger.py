@@ -167,12 +167,13 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
         "; ".join(part for part in (took, f"gain, 95 % interval {gain}" if gain else "") if part),
     )
     adapter = results.get("appendix_lora", {})
-    share = adapter.get("share_of_gain")
+    share, passes = adapter.get("share_of_gain"), adapter.get("passes", 1)
+    longer = f", in {passes:g} passes over the rows" if passes != 1 else ""
     add(
         "Retrieve",
         "retriever, LoRA adapter only",
         adapter.get("ndcg@10", {}).get("LoRA"),
-        f"{share:.0%} of the gain" if isinstance(share, float) else "",
+        f"{share:.0%} of the gain{longer}" if isinstance(share, float) else "",
     )
     dims = scores.get("finetuned")
     if isinstance(dims, dict) and len(dims) > 1:

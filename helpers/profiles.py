@@ -52,6 +52,7 @@ class Profile:
     # LoRA: matrices of this rank are trained beside the frozen weights; None trains all weights.
     adapter_rank: int | None
     adapter_learning_rate: float  # in place of `learning_rate` where there is an adapter
+    adapter_epochs: float  # and in place of `num_train_epochs`
     adapter_layers: tuple[str, ...]  # ends of the names of the layers that get one
     seed: int
     # Reranker
@@ -114,6 +115,7 @@ PROFILES: dict[str, Profile] = {
         warmup=0.1,
         adapter_rank=None,
         adapter_learning_rate=7e-3,
+        adapter_epochs=2.0,
         adapter_layers=(*TEXT_LAYERS, "qkv", "attn.proj", "mlp.linear_fc1", "mlp.linear_fc2"),
         seed=12,
         reranker_batch_size=32,
@@ -145,6 +147,7 @@ PROFILES: dict[str, Profile] = {
         warmup=0.1,
         adapter_rank=None,
         adapter_learning_rate=2e-4,
+        adapter_epochs=1.0,
         adapter_layers=TEXT_LAYERS,
         seed=12,
         reranker_batch_size=16,
@@ -211,6 +214,8 @@ def get_profile(name: str, tier: str | None = None, **overrides) -> Profile:
     profile = replace(profile, **changes)
     if profile.adapter_rank and "learning_rate" not in changes:
         profile = replace(profile, learning_rate=profile.adapter_learning_rate)
+    if profile.adapter_rank and "num_train_epochs" not in changes:
+        profile = replace(profile, num_train_epochs=profile.adapter_epochs)
     if profile.cut_sizes != PROFILES[name].cut_sizes:
         profile = _cut(profile, PROFILES[name].cut_sizes)
     for key in (

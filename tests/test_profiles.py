@@ -49,8 +49,10 @@ def test_a_tier_changes_only_profiles_that_have_one():
     assert get_profile("full", tier="24gb").dtype == "bfloat16"
 
 
-def test_an_adapter_brings_its_learning_rate():
+def test_an_adapter_brings_its_learning_rate_and_passes():
     small = PROFILES["small"]
+    assert get_profile("small", adapter_rank=8).num_train_epochs == small.adapter_epochs
+    assert get_profile("small", adapter_rank=8, num_train_epochs=1).num_train_epochs == 1
     assert get_profile("small", adapter_rank=8).learning_rate == small.adapter_learning_rate
     assert get_profile("small").learning_rate == small.learning_rate
 
