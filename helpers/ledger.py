@@ -205,13 +205,15 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
         ("any_to_any", "any-to-any reranker"),
         ("feature_extraction", "feature-extraction reranker"),
     ):
-        pair, ends = reranked.get(key, {}), _interval(against.get(key))
+        pair, mixed = reranked.get(key, {}), f"{key}_mixed"
         add("Rerank", f"{name}, before fine-tuning", pair.get("base"))
-        note = f"against the retriever's order, 95 % interval {ends}" if ends else ""
-        add("Rerank", f"{name}, fine-tuned", pair.get("finetuned"), note)
-        ends = _interval(against.get(f"{key}_mixed"))
-        note = f"against the retriever's order, 95 % interval {ends}" if ends else ""
-        add("Rerank", f"{name} + retriever's similarity", reranked.get(f"{key}_mixed"), note)
+        for part, value, interval_of in (
+            (", fine-tuned", pair.get("finetuned"), key),
+            (" + retriever's similarity", reranked.get(mixed), mixed),
+        ):
+            ends = _interval(against.get(interval_of))
+            note = f"against the retriever's order, 95 % interval {ends}" if ends else ""
+            add("Rerank", f"{name}{part}", value, note)
     if not rows:
         return "No results yet: run `make course`."
     lines = ["| task | model | NDCG@10 | |", "| --- | --- | ---: | --- |"]

@@ -212,10 +212,12 @@ def get_profile(name: str, tier: str | None = None, **overrides) -> Profile:
     if tier and profile.tier:
         profile = replace(profile, tier=tier, **TIERS[tier])
     profile = replace(profile, **changes)
-    if profile.adapter_rank and "learning_rate" not in changes:
-        profile = replace(profile, learning_rate=profile.adapter_learning_rate)
-    if profile.adapter_rank and "num_train_epochs" not in changes:
-        profile = replace(profile, num_train_epochs=profile.adapter_epochs)
+    if profile.adapter_rank:
+        adapted = {
+            "learning_rate": profile.adapter_learning_rate,
+            "num_train_epochs": profile.adapter_epochs,
+        }
+        profile = replace(profile, **(adapted | changes))
     if profile.cut_sizes != PROFILES[name].cut_sizes:
         profile = _cut(profile, PROFILES[name].cut_sizes)
     for key in (

@@ -175,7 +175,7 @@ def test_every_picture_has_a_text(file):
 @each_notebook
 def test_names_nothing_of_the_machine_it_ran_on(file):
     text = file.read_text(encoding="utf-8")
-    found = re.findall(r"(?:/home/|/Users/|/root/|/work/|/tmp/|[A-Z]:\\\\Users)[\w./-]*", text)
+    found = re.findall(r"(?:/(?:home|Users|root|work|tmp)/|[A-Z]:\\\\Users)[\w./-]*", text)
     assert not found, found[:3]
 
 
@@ -250,13 +250,22 @@ def test_fine_tuning_cuts_the_error_by_a_third():
     assert (finetuned - base) / (1 - base) >= 1 / 3
 
 
-def test_rerankers_beat_chance_and_the_score_head_learns():
-    """In the run that README shows. The any-to-any reranker comes trained: here its score hardly moves."""
+PRETRAINED = pytest.mark.xfail(strict=True, reason="it comes trained, and 4,000 pairs do not improve it yet")
+
+
+@pytest.mark.parametrize("name", [pytest.param("any_to_any", marks=PRETRAINED), "feature_extraction"])
+def test_each_reranker_improves_on_its_untrained_self(name):
+    """In the run that README shows; by little, so another CPU's run may come out the other way."""
     scores = ledger.load(ROOT / "data" / "measurements" / "small.json")["06_train_reranker"]["ndcg@10"]
-    for name in ("any_to_any", "feature_extraction"):
-        assert scores[name]["finetuned"] > scores["random"] + 0.05
-    assert scores["feature_extraction"]["finetuned"] > scores["feature_extraction"]["base"] + 0.05
-    assert scores["any_to_any"]["finetuned"] > scores["any_to_any"]["base"] - 0.02
+    assert scores[name]["finetuned"] > scores[name]["base"]
+
+
+@pytest.mark.parametrize("name", ["any_to_any", "feature_extraction"])
+def test_rerankers_beat_chance_and_keep_what_they_had(name):
+    scores = ledger.load(ROOT / "data" / "measurements" / "small.json")["06_train_reranker"]["ndcg@10"]
+    assert scores[name]["finetuned"] > scores["random"] + 0.05
+    least = {"any_to_any": -0.02, "feature_extraction": 0.05}[name]  # a new score head has far to go
+    assert scores[name]["finetuned"] > scores[name]["base"] + least
 
 
 @pytest.mark.slow

@@ -78,7 +78,13 @@ def fine_tune(settings: Settings, keep: Path | None = None, split: str = "dev") 
     if settings.fault is not None and settings.fault not in FAULTS:
         raise ValueError(f"There is no fault {settings.fault!r}. Faults: {', '.join(FAULTS)}.")
     profile = get_profile(
-        "small", train_rows=settings.rows, seed=settings.seed, max_pixels=settings.max_pixels
+        "small",
+        train_rows=settings.rows,
+        seed=settings.seed,
+        max_pixels=settings.max_pixels,
+        adapter_rank=settings.adapter_rank,
+        learning_rate=settings.learning_rate,
+        num_train_epochs=1,  # with an adapter too, so that runs compare
     )
     set_seed(profile.seed)
     if settings.keep_memory:
@@ -113,15 +119,12 @@ def fine_tune(settings: Settings, keep: Path | None = None, split: str = "dev") 
         rank, names = settings.adapter_rank, list(profile.adapter_layers)
         adapter = LoraConfig(r=rank, lora_alpha=rank, target_modules=names)
         model[0].model = get_peft_model(model[0].model, adapter)
-    rate = settings.learning_rate or (
-        profile.adapter_learning_rate if settings.adapter_rank else profile.learning_rate
-    )
     prompts = {name: model.prompts["document" if name != "query" else "query"] for name in columns}
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(run_dir(profile) / "fine_tune"),
-        num_train_epochs=1,
+        num_train_epochs=profile.num_train_epochs,
         per_device_train_batch_size=settings.batch,
-        learning_rate=0.0 if settings.fault == "nothing learned" else rate,
+        learning_rate=0.0 if settings.fault == "nothing learned" else profile.learning_rate,
         warmup_steps=profile.warmup,
         bf16=hardware.use_bf16(),
         use_cpu=hardware.device() == "cpu",

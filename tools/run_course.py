@@ -242,15 +242,16 @@ def find_notebooks(wanted: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
     Raises:
         ValueError: a name that fits none, listing those there are.
     """
-    there = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    every = sorted(folder.glob("*.ipynb"))
+    there = [file for file in every if re.match(r"[0-9][0-9]_", file.name)]
     if not there:
         raise ValueError(f"There are no notebooks in {shown_path(folder)}.")
     chosen = []
     for name in wanted:
         stem = name.removesuffix(".ipynb")
-        fitting = [file for file in sorted(folder.glob("*.ipynb")) if file.stem.startswith(stem)]
+        fitting = [file for file in every if file.stem.startswith(stem)]
         if not fitting:
-            names = ", ".join(file.stem for file in sorted(folder.glob("*.ipynb")))
+            names = ", ".join(file.stem for file in every)
             raise ValueError(f"No notebook starts with {name!r}. There are: {names}.")
         chosen += fitting
     return sorted(set(chosen)) if wanted else there

@@ -846,17 +846,13 @@ class Reader:
         representation learning, https://arxiv.org/abs/2205.13147).
         """
         import torch
-        from torch.nn.functional import cross_entropy, normalize
+        from torch.nn.functional import cross_entropy
 
         target = torch.arange(len(a), device=self.device)
-        losses = []
-        for size in (a.shape[1], *SHORT):
-            scores = normalize(a[:, :size], dim=-1) @ normalize(b[:, :size], dim=-1).T
-            scores = scores * self.scale.exp().clamp(max=50)
-            losses.append((cross_entropy(scores, target) + cross_entropy(scores.T, target)) / 2)
-            if size == a.shape[1]:
-                first = (scores.argmax(1) == target).float().mean()
-        return (losses[0] + sum(losses[1:]) / len(SHORT)) / 2, first
+        scale = self.scale.exp().clamp(max=50)
+        scores = [cosines(a, b, size) * scale for size in (a.shape[1], *SHORT)]
+        whole, *short = ((cross_entropy(s, target) + cross_entropy(s.T, target)) / 2 for s in scores)
+        return (whole + sum(short) / len(SHORT)) / 2, (scores[0].argmax(1) == target).float().mean()
 
     def loss(self, stage: str, batch: dict, aloud: bool):
         """The loss of a stage on a batch, and its figures; ``aloud`` adds reading headings aloud."""
@@ -889,6 +885,13 @@ class Reader:
         return loss, figures | {"contrast": contrast, "first": first, "spoken": self.spoken}
 
 
+def cosines(a, b, size: int):
+    """Cosine similarities (len(a), len(b)) by the first ``size`` dimensions of embeddings."""
+    from torch.nn.functional import normalize
+
+    return normalize(a[:, :size], dim=-1) @ normalize(b[:, :size], dim=-1).T
+
+
 def _patchify(x):
     b, c, h, w = x.shape
     gh, gw = h // 16, w // 16
@@ -915,7 +918,6 @@ def evaluate(
 ) -> dict:
     """Retrieval on fresh pages with unseen names, three quarters of them hard negatives."""
     import torch
-    from torch.nn.functional import normalize
 
     words, fonts = pages.read_assets(ASSETS)
     maker = pages.PageMaker(words, fonts, seed)
@@ -931,7 +933,7 @@ def evaluate(
 
         def ranks(size: int):
             """The right page's place, from 0, by the first `size` dimensions."""
-            scores = normalize(q[order, :size], dim=-1) @ normalize(p[:, :size], dim=-1).T
+            scores = cosines(q[order], p, size)
             return (scores > scores.gather(1, order[:, None])).sum(1).float()
 
         def ndcg(rank):
