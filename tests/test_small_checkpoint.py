@@ -135,11 +135,13 @@ def test_reranker_pretraining_form_equals_the_librarys(maker):
     pixels = np.stack([s.pixels for s in samples])
     with torch.no_grad():
         out, grid = reader.see(pixels)
-        asked = [reader.enc(query.strip()) + reader.opening for query in queries]
-        odds, _ = reader.yes_or_no(out, grid, torch.arange(6), asked)
-        ours = odds[torch.arange(6), [len(row) - 1 for row in asked]]
-        theirs = reranker.predict([(q, Image.fromarray(p)) for q, p in zip(queries, pixels)])
-    assert np.allclose(ours.numpy(), theirs, atol=1e-3)
+        # Two queries a page in one row: neither may see the other.
+        both = [(queries[i], queries[(i + 1) % 6]) for i in range(6)]
+        asked = [[reader.enc(query.strip()) + reader.opening for query in pair] for pair in both]
+        odds, _ = reader.yes_or_no(out, grid, asked)
+        ours = [[odds[i, j, len(row) - 1] for j, row in enumerate(rows)] for i, rows in enumerate(asked)]
+        theirs = reranker.predict([(q, Image.fromarray(p)) for pair, p in zip(both, pixels) for q in pair])
+    assert np.allclose(np.ravel(ours), theirs, atol=1e-3)
 
 
 def test_reranker_tells_the_right_page_from_one_that_differs_in_one_thing(maker):

@@ -768,15 +768,17 @@ class Reader:
         target[target == pad] = -100
         return embedding, cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=-100)
 
-    def yes_or_no(self, out, grid, page, asked: list[list[int]]):
-        """The log-odds of "yes" at each token from a query on, (pairs, tokens), and the tokens, right padded.
+    def yes_or_no(self, out, grid, asked: list[list[list[int]]]):
+        """The log-odds of "yes" at each token of each query, (pages, queries, tokens), and the tokens.
 
-        Pair i is page ``page[i]`` of the batch, then the query with token ids ``asked[i]``. A pair's last
-        token, which gives the answer, is the one that opens the model's turn.
+        ``asked`` holds the token ids of each page's queries, as many for each page; a query's last token,
+        which gives the answer, is the one that opens the model's turn. Rows come right padded. A page's
+        queries share its visual tokens and do not see each other: each gets what it would get alone, at a
+        fraction of the price.
         """
         import torch
 
-        n = int(grid[0, 1]) * int(grid[0, 2]) // 4
+        B, n = len(grid), int(grid[0, 1]) * int(grid[0, 2]) // 4
         tid = self.tokenizer.convert_tokens_to_ids
         prefix = [
             *self.enc(f"<|im_start|>system\n{RERANK}<|im_end|>\n<|im_start|>document\n"),
@@ -785,59 +787,86 @@ class Reader:
             tid("<|vision_end|>"),
             *self.enc("<|im_end|>\n<|im_start|>query\n"),
         ]
-        longest, pad = max(map(len, asked)), self.tokenizer.pad_token_id
-        rows = [prefix + row + [pad] * (longest - len(row)) for row in asked]
-        ids = torch.tensor(rows, device=self.device)
-        key = (int(grid[0, 1]), int(grid[0, 2]), ids.shape[1], "judge")
+        queries, longest = len(asked[0]), max(len(row) for rows in asked for row in rows)
+        pad = self.tokenizer.pad_token_id
+        tokens = torch.tensor(
+            [[row + [pad] * (longest - len(row)) for row in rows] for rows in asked], device=self.device
+        )
+        page = torch.tensor([prefix] * B, device=self.device)
+        key = (int(grid[0, 1]), int(grid[0, 2]), "judge")
         if key not in self.positions:
-            types = (ids[:1] == tid("<|image_pad|>")).int()
-            self.positions[key] = self.model.model.get_rope_index(ids[:1], types, grid[:1])[0]
+            types = (page[:1] == tid("<|image_pad|>")).int()
+            self.positions[key] = self.model.model.get_rope_index(page[:1], types, grid[:1])[0]
+        own = torch.arange(longest, device=self.device).repeat(queries)
+        positions = torch.cat(
+            [self.positions[key][:, 0], (self.positions[key].max() + 1 + own).expand(3, -1)], 1
+        )
+        # 0 stands for the page; a token sees the page and, of its own query, what came before it.
+        part = torch.cat(
+            [
+                own.new_zeros(len(prefix)),
+                1 + torch.arange(queries, device=self.device).repeat_interleave(longest),
+            ]
+        )
+        unseen = ~((part[:, None] == part) | (part == 0)).tril()
+        blind = torch.zeros(unseen.shape, device=self.device).masked_fill(unseen, -1e9)
+        ids = torch.cat([page, tokens.view(B, -1)], 1)
         mask = ids == tid("<|image_pad|>")
-        seen = [
-            tokens.view(len(grid), n, -1)[page].flatten(0, 1)
-            for tokens in (out.pooler_output, *out.deepstack_features)
-        ]
         x = self.text.embed_tokens(ids)
         h = self.text(
-            inputs_embeds=x.masked_scatter(mask.unsqueeze(-1), seen[0].to(x.dtype)),
-            position_ids=self.positions[key].expand(3, len(ids), -1),
-            attention_mask=None,
+            inputs_embeds=x.masked_scatter(mask.unsqueeze(-1), out.pooler_output.to(x.dtype)),
+            position_ids=positions[:, None].expand(3, B, -1),
+            attention_mask=blind[None, None],
             use_cache=False,
             visual_pos_masks=mask,
-            deepstack_visual_embeds=seen[1:],
+            deepstack_visual_embeds=out.deepstack_features,
         ).last_hidden_state[:, len(prefix) :]
         words = self.text.embed_tokens.weight[[self.enc("yes")[0], self.enc("no")[0]]].float()
-        return h.float() @ (words[0] - words[1]), ids[:, len(prefix) :]
+        return (h.float() @ (words[0] - words[1])).view(tokens.shape), tokens
 
-    def judge(self, out, grid, batch: dict, others: int = 3):
+    def judge(self, out, grid, batch: dict, reach: int = 3):
         """Whether a page answers a query, by the odds of "yes" against "no" after both.
 
-        Each page with its two queries and with those of ``others`` pages next to it, which often differ from
-        it in one thing only. A query's own tokens are asked too whether they stand on the page: that is the
-        part to be learned first, and one answer a pair would be too little to learn it from. Returns both
-        losses and how often each answer is right.
+        Each page with its two queries and with one of each of the ``reach`` pages before and after it, which
+        often differ from it in one thing only. The loss asks for the answer to each pair, and for the right
+        page of each query among those that it was asked about. A query's own tokens are asked too whether
+        they stand on the page: that is the part to be learned first, and one answer a pair would be too
+        little to learn it from. Returns the three losses, how often an answer is right, how often the
+        right page comes first, and how often a token's answer is right.
         """
         import torch
-        from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
+        from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         B = len(grid)
-        page = torch.arange(B).repeat_interleave(2 + others)
-        steps = torch.tensor([0, 0, *range(1, others + 1)]).repeat(B)
-        which = torch.tensor([0, 1, *[0] * others]).repeat(B) ^ (steps > 0) * torch.randint(2, (len(steps),))
-        query = (page + steps) % B * 2 + which
-        asked = self.tokenizer([q.strip() for q in batch["queries"]], add_special_tokens=False)["input_ids"]
-        odds, tokens = self.yes_or_no(out, grid, page, [asked[q] + self.opening for q in query.tolist()])
-        lengths = torch.tensor([len(asked[q]) for q in query.tolist()], device=self.device)
-        answer = odds[torch.arange(len(odds)), lengths + len(self.opening) - 1]
-        right = (steps == 0).float().to(self.device)
+        steps = torch.tensor([0, *range(-reach, 0), *range(1, reach + 1)])
+        pick = torch.randint(2, (B,))  # the query that other pages are asked about
+        about = (torch.arange(B)[:, None] + steps) % B
+        query = torch.cat([about * 2 + pick[about], (torch.arange(B) * 2 + 1 - pick)[:, None]], 1)
+        texts = self.tokenizer([q.strip() for q in batch["queries"]], add_special_tokens=False)["input_ids"]
+        odds, tokens = self.yes_or_no(
+            out, grid, [[texts[q] + self.opening for q in row] for row in query.tolist()]
+        )
+        lengths = torch.tensor([len(text) for text in texts], device=self.device)[query.to(self.device)]
+        answer = odds.gather(2, lengths[..., None] + len(self.opening) - 1)[..., 0]
+        right = torch.zeros_like(answer)
+        right[:, [0, -1]] = 1.0
+        # Of a query, its page first, then the others that were asked about it.
+        places = torch.arange(len(steps))
+        rivals = answer[(torch.arange(B)[:, None] - steps) % B, places]
+        first = torch.zeros(B, dtype=torch.long, device=self.device)
         there = torch.zeros(B, len(self.text.embed_tokens.weight), device=self.device)
         cells, items = (torch.as_tensor(batch[name], device=self.device) for name in ("tc", "ti"))
         there[cells // (len(out.pooler_output) // B), items] = 1.0
-        own = torch.arange(odds.shape[1], device=self.device)[None] < lengths[:, None]
-        found = there[page.to(self.device)[:, None], tokens][own]
-        hits = [((logit > 0) == (label > 0.5)).float().mean() for logit, label in
-                ((answer, right), (odds[own], found))]  # fmt: skip
-        return cross_entropy(answer, right), cross_entropy(odds[own], found), *hits
+        own = torch.arange(odds.shape[2], device=self.device) < lengths[..., None]
+        found = there.gather(1, tokens.flatten(1)).view(tokens.shape)[own]
+        return {
+            "pair": binary_cross_entropy_with_logits(answer, right),
+            "list": cross_entropy(rivals, first),
+            "token": binary_cross_entropy_with_logits(odds[own], found),
+            "right": ((answer > 0) == (right > 0.5)).float().mean(),
+            "first": (rivals.argmax(1) == 0).float().mean(),
+            "found": ((odds[own] > 0) == (found > 0.5)).float().mean(),
+        }
 
     def contrast(self, a, b):
         """Symmetric in-batch cross-entropy; returns the loss and how often the right page comes first.
@@ -861,8 +890,8 @@ class Reader:
         if stage == "judge":
             with torch.no_grad():
                 out, grid = self.see(batch["pixels"])
-            pair, token, right, found = self.judge(out, grid, batch)
-            return pair + token, {"pair": pair, "token": token, "right": right, "found": found}
+            figures = self.judge(out, grid, batch)
+            return figures["pair"] + figures["list"] + figures["token"], figures
         if stage == "match":
             out, grid = self.imitate(batch)
             loss, figures = 0.0, {}
@@ -1028,10 +1057,10 @@ def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
         had = {s: f"{minutes:.1f} min, {state['pages'][s]} pages" for s, minutes in state["spent"].items()}
         quiet or print("resumed:", had, flush=True)
         return state
-    name = "small-vlm"
-    if args.stage == "judge" and (OUT / "small-reranker" / "model.safetensors").is_file():
-        name = "small-reranker"
-    if (OUT / "small-vlm" / HEADS).is_file() and not args.fresh:
+    judge = args.stage == "judge"
+    again = judge and not args.fresh and (OUT / "small-reranker" / "model.safetensors").is_file()
+    name = "small-reranker" if again else "small-vlm"
+    if (OUT / "small-vlm" / HEADS).is_file() and (judge or not args.fresh):
         quiet or print(f"goes on from data/checkpoints/{name}; the optimizer starts anew", flush=True)
         return load_shipped(reader, name)
     return {
@@ -1095,6 +1124,8 @@ def train(rank: int, args, store: str | None = None) -> None:
     amp = torch.autocast(args.device, torch.bfloat16, enabled=args.bf16)
     if args.bf16 and args.device == "cpu":  # the fused kernel is slower there at 32 dimensions a head
         reader.vision.set_attn_implementation("eager")
+        if args.stage == "judge":  # and with a mask that is not plainly causal
+            reader.text.set_attn_implementation("eager")
 
     file = state_file(args.stage)
 
@@ -1379,7 +1410,9 @@ def main() -> None:
     t.add_argument(
         "--stage", choices=list(STAGES), help="this stage only, with a learning-rate schedule of its own"
     )
-    t.add_argument("--fresh", action="store_true", help="start from random weights")
+    t.add_argument(
+        "--fresh", action="store_true", help="start from random weights; the stage judge: from small-vlm"
+    )
     t.add_argument("--seed", type=int, default=7)
     t.add_argument("--report", type=float, default=30, help="seconds between log lines")
     t.add_argument(
