@@ -5,6 +5,7 @@ import pytest
 from helpers import ledger
 from helpers.profiles import get_profile
 from tools import seeds
+from tools.own_process import last_json
 
 SECTION = {
     "ndcg@10": {"base": 0.5, "finetuned": 0.8},
@@ -43,3 +44,15 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     file.write_text('{"settings": {}, "seeds": [1], "train_seconds": [], "base": [], "finetuned": []}')
     with pytest.raises(ValueError, match="different lengths"):
         seeds.load(file, {})
+
+
+def test_a_script_in_its_own_process_returns_its_last_line(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import json, os, sys\nprint('working')\n"
+        "print(json.dumps({'asked': sys.argv[1:], 'threads': os.environ.get('OMP_NUM_THREADS')}))\n"
+        "sys.exit('the disk is full' if 'fail' in sys.argv else 0)\n"
+    )
+    assert last_json(str(script), "--run", 3, threads=1) == {"asked": ["--run", "3"], "threads": "1"}
+    with pytest.raises(RuntimeError, match=r"fail failed:\nthe disk is full"):
+        last_json(str(script), "fail")

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -26,6 +24,7 @@ from helpers import ledger  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
 from helpers.profiles import check_profile, get_profile, weights_id  # noqa: E402
 from tools.fine_tune import Settings, fine_tune  # noqa: E402
+from tools.own_process import last_json  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "seeds.json"
@@ -80,12 +79,7 @@ def add(measured: dict, seed: int, section: dict) -> dict:
 
 def run(seed: int, threads: int | None) -> dict:
     """Train with one seed in a process of its own; return what `add` takes."""
-    few = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)} if threads else {}
-    command = [sys.executable, __file__, "--run", str(seed)]
-    shown = subprocess.run(command, capture_output=True, text=True, env=os.environ | few)
-    if shown.returncode:
-        raise RuntimeError(f"seed {seed} failed:\n{shown.stderr[-3000:]}")
-    return json.loads(shown.stdout.splitlines()[-1])
+    return last_json(__file__, "--run", seed, threads=threads)
 
 
 def one(seed: int) -> dict:

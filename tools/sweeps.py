@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -35,6 +33,7 @@ from helpers.hardware import cores, device_name  # noqa: E402
 from helpers.profiles import check_profile, get_profile, weights_id  # noqa: E402
 from tools.encode import Encoding, encode, trained_model  # noqa: E402
 from tools.fine_tune import FAULTS, Settings, fine_tune  # noqa: E402
+from tools.own_process import last_json  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
 FOLDER = ROOT / "data" / "measurements"
@@ -125,12 +124,8 @@ def measure(table: str, name: str, threads: int | None = None) -> dict:
     Args:
         threads: that torch may use; None: as many as there are cores.
     """
-    command = [sys.executable, __file__, "--table", table, "--run", name]
-    few = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)} if threads else {}
-    shown = subprocess.run(command, capture_output=True, text=True, env=os.environ | few)
-    if shown.returncode:
-        raise RuntimeError(f"{name!r} failed:\n{shown.stderr[-3000:]}")
-    return json.loads(shown.stdout.splitlines()[-1]) | ({"threads": threads} if threads else {})
+    figures = last_json(__file__, "--table", table, "--run", name, threads=threads)
+    return figures | ({"threads": threads} if threads else {})
 
 
 def summary(figures: dict) -> str:

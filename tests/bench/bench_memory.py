@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import threading
 import time
@@ -24,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from helpers import hardware, ledger  # noqa: E402
 from helpers.profiles import get_profile  # noqa: E402
+from tools.own_process import last_json  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "memory.json"
 BATCHES = (64, 512)
@@ -122,12 +122,7 @@ def main() -> int:
     print("rows  loss     step, MB  pixel values, MB  seconds")
     for batch in options.batches:
         for kind in LOSSES:
-            command = [sys.executable, __file__, "--step", kind, str(batch)]
-            shown = subprocess.run(command, capture_output=True, text=True)
-            if shown.returncode:
-                print(f"{kind} at {batch} rows failed:\n{shown.stderr[-2000:]}", file=sys.stderr)
-                return 1
-            figures = measured[kind][str(batch)] = json.loads(shown.stdout.splitlines()[-1])
+            figures = measured[kind][str(batch)] = last_json(__file__, "--step", kind, batch)
             print(
                 f"{batch:4}  {kind:7} {figures['step_mb']:9,.0f}  {figures['pixel_values_mb']:16,.0f}  "
                 f"{figures['seconds']:7.1f}",

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 from helpers import hardware, ledger  # noqa: E402
 from helpers.profiles import get_profile  # noqa: E402
 from tools.fine_tune import Settings, fine_tune  # noqa: E402
+from tools.own_process import last_json  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "training_speed.json"
 COURSE = Settings(batch=get_profile("small").batch_size)
@@ -61,17 +61,10 @@ def main() -> int:
     if options.way:
         print(json.dumps(fine_tune(replace((WAYS | EACH)[options.way], rows=options.rows))))
         return 0
+    os.environ["HF_HUB_OFFLINE"] = "1"  # everything is here: no time lost on asking
     measured = {}
     for way in (*WAYS, *EACH) if options.each else WAYS:
-        command = [sys.executable, __file__, "--way", way, "--rows", str(options.rows)]
-        shown = subprocess.run(
-            command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"}
-        )
-        if shown.returncode:
-            print(shown.stderr[-3000:], file=sys.stderr)
-            return shown.returncode
-        measured[way] = json.loads(shown.stdout.splitlines()[-1])
-        figures = measured[way]
+        figures = measured[way] = last_json(__file__, "--way", way, "--rows", options.rows)
         print(
             f"{way:42} {figures['pages_per_second']:6.1f} pages/s  {figures['seconds']:5.0f} s  "
             f"{figures['peak_memory_mb']:6,.0f} MB  dev NDCG@10 {figures['dev_ndcg@10_before']:.3f} -> "

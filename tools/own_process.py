@@ -1,0 +1,26 @@
+"""A script run in a process of its own, so that memory, threads and random state start anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+
+def last_json(script: str, *arguments: object, threads: int | None = None) -> dict:
+    """Run a Python script and return the JSON object on its last line.
+
+    Args:
+        script: path of the script, such as `__file__`.
+        threads: that torch may use; None: as many as there are cores.
+
+    Raises:
+        RuntimeError: the script failed; the end of what it wrote to standard error.
+    """
+    command = [sys.executable, script, *map(str, arguments)]
+    few = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)} if threads else {}
+    shown = subprocess.run(command, capture_output=True, text=True, env=os.environ | few)
+    if shown.returncode:
+        raise RuntimeError(f"{' '.join(command[2:])} failed:\n{shown.stderr[-3000:]}")
+    return json.loads(shown.stdout.splitlines()[-1])
