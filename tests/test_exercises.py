@@ -20,6 +20,7 @@ PARAMETERS = {
     "appendix_scale_out": {"STEPS": 1},
     "appendix_ablations": {"LIVE": False},
     "appendix_sabotage": {"LIVE": False},
+    "appendix_small_checkpoint": {"MINUTES": 0.03},
 }
 
 

@@ -250,7 +250,7 @@ def test_fine_tuning_cuts_the_error_by_a_third():
     assert (finetuned - base) / (1 - base) >= 1 / 3
 
 
-PRETRAINED = pytest.mark.xfail(strict=True, reason="it comes trained, and 4,000 pairs do not improve it yet")
+PRETRAINED = pytest.mark.xfail(strict=True, reason="it comes trained, and these pairs do not improve it yet")
 
 
 @pytest.mark.parametrize("name", [pytest.param("any_to_any", marks=PRETRAINED), "feature_extraction"])

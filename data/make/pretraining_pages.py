@@ -1380,11 +1380,15 @@ class PageMaker:
         content = content or self.content()
         p = Page(self.words, self.fonts, content, size, draw)
         family = family or self.rng.choice(self.families)
-        header(p)
-        if p.y < p.bottom - 30:
-            family(p)
+        self.lay_out(p, family)
         pixels = self.finish(p) if draw else np.broadcast_to(np.uint8(0), (p.h, p.w, 3))
         return Sample(pixels, p.runs, content, family.__name__)
+
+    def lay_out(self, page: Page, family) -> None:
+        """Writes the heading and, where there is room, the body."""
+        header(page)
+        if page.y < page.bottom - 30:
+            family(page)
 
     def finish(self, p: Page) -> np.ndarray:
         r, image = self.rng, p.image

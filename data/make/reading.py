@@ -1,0 +1,336 @@
+"""Do the small checkpoints read? Measures it on pages that they have never seen, and writes it down.
+
+    python data/make/reading.py                        # generated pages; after `small_checkpoint.py gather`
+    python data/make/reading.py --real ../real_pages   # and PDF files with questions.jsonl beside pdfs/
+
+Figures go to ``reading`` in ``data/checkpoints/small-vlm/training_log.json`` and to the model cards.
+Everything is loaded as a user loads it: through Sentence Transformers and ``generate``.
+
+Every set has organisations with made-up names from a seed that no training used, three pages in four among
+look-alikes that differ in one thing only: ``seen`` has the typefaces and layouts of pretraining, ``fonts``
+other typefaces, ``layouts`` other layouts, ``german`` and ``french`` other words. In the twins one digit
+tells two pages apart: the last of the year in the heading, or the last of a figure on the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import re
+import sys
+import time
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+import held_out_pages  # noqa: E402
+import pretraining_pages as pages  # noqa: E402
+import small_checkpoint  # noqa: E402
+
+SEED = 990_500  # training's are multiples of 1,000 plus a worker's number
+BATCH = 25
+
+
+def unseen_fonts() -> list[list[str]]:
+    """Typefaces that matplotlib brings and that pretraining does not have: four of two designs."""
+    import matplotlib
+
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    names = [["STIXGeneral", "STIXGeneralBol"], ["cmr10", "cmb10"], ["cmss10"], ["cmtt10"]]
+    return [[str(folder / f"{name}.ttf") for name in family] for family in names]
+
+
+def draw(maker: pages.PageMaker, count: int) -> tuple[list[pages.Sample], list[str]]:
+    """``count`` pages and, for each, the query that a user may type for it, in any wording."""
+    samples, queries = [], []
+    while len(samples) < count:
+        more = pages.group_batch(maker, min(BATCH, count - len(samples)), groups=0.75)
+        samples, queries = samples + more[0], queries + more[1]
+    return samples, queries
+
+
+def pictures(samples: list[pages.Sample]) -> list:
+    from PIL import Image
+
+    return [Image.fromarray(sample.pixels) for sample in samples]
+
+
+def named(samples: list[pages.Sample], seed: int = SEED) -> dict[int, str]:
+    """Queries by organisation, topic and period, for the pages that show all three."""
+    r = random.Random(seed)
+    return {
+        i: r.choice(pages.WORDINGS["otp"]).format(o=c.organization, t=c.topic, p=c.period)
+        for i, c in enumerate(sample.content for sample in samples)
+        if {"organization", "period"} <= c.shown
+    }
+
+
+def retrieval(retriever, images: list, queries: dict[int, str]) -> dict[str, float]:
+    """NDCG@10 and Recall@1 of finding page ``i`` among ``images`` by the query ``queries[i]``."""
+    page = retriever.encode_document(images, batch_size=BATCH, show_progress_bar=False)
+    query = retriever.encode_query(list(queries.values()), batch_size=BATCH, show_progress_bar=False)
+    scores = query @ page.T
+    right = scores[np.arange(len(queries)), list(queries)]
+    rank = (scores > right[:, None]).sum(1)
+    gain = np.where(rank < 10, 1 / np.log2(rank + 2), 0)
+    return {"ndcg@10": float(gain.mean()), "recall@1": float((rank == 0).mean()), "queries": len(queries)}
+
+
+def plain(text: str) -> str:
+    """As the tokenizer sees a text: one form a character, lower case, single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+
+
+def edits(a: str, b: str) -> int:
+    """Levenshtein distance: the fewest insertions, deletions and replacements that make ``a`` into ``b``."""
+    row = np.arange(len(b) + 1)
+    letters = np.array(list(b))
+    for i, letter in enumerate(a, 1):
+        best = np.minimum(row[1:] + 1, row[:-1] + (letters != letter))
+        row = np.concatenate([[i], best])
+        row = np.minimum.accumulate(row - np.arange(len(row))) + np.arange(len(row))  # insertions
+    return int(row[-1])
+
+
+def read_aloud(vlm, processor, images: list) -> list[str]:
+    """What the model says is the heading of each page: greedy decoding."""
+    import torch
+
+    said = []
+    for start in range(0, len(images), BATCH):
+        messages = [
+            [
+                {"role": "system", "content": small_checkpoint.INSTRUCTION},
+                {"role": "user", "content": [{"type": "image", "image": image}]},
+            ]
+            for image in images[start : start + BATCH]
+        ]
+        inputs = processor.apply_chat_template(
+            messages,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True},
+        )
+        with torch.no_grad():
+            out = vlm.generate(**inputs, max_new_tokens=60, do_sample=False)
+        said += processor.batch_decode(out[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return said
+
+
+def error_rate(said: list[str], samples: list[pages.Sample]) -> float:
+    """Character error rate: edits from what was said to the heading, per character of the heading."""
+    truth = [plain(small_checkpoint.heading(sample.content)) for sample in samples]
+    return sum(edits(plain(a), b) for a, b in zip(said, truth)) / sum(map(len, truth))
+
+
+def other(text: str, r: random.Random) -> str:
+    """The text with its last digit replaced."""
+    found = list(re.finditer(r"\d", text))[-1]
+    digit = r.choice([d for d in "0123456789" if d != found[0]])
+    return text[: found.start()] + digit + text[found.end() :]
+
+
+def written(sample: pages.Sample) -> str:
+    """All that stands on a page."""
+    return " ".join(text for text, _ in sample.runs)
+
+
+def twins(maker: pages.PageMaker, kind: str, count: int) -> tuple[list[list[pages.Sample]], list[str]]:
+    """``count`` pairs of pages alike but for one digit, and a query for the first page of each.
+
+    ``kind`` is ``"year"``, where the digit is the last of the year in the heading, or ``"figure"``, where it
+    is the last of a figure in the body.
+    """
+    r, words, found, queries = maker.rng, maker.words, [], []
+    draw_number = words.number
+    while len(found) < count:
+        content = maker.content(period=str(words.year()))
+        fields = content.organization, content.topic, content.period
+        size = r.choices(pages.FORMATS, pages.FORMAT_WEIGHTS)[0]
+        state = r.getstate()
+        first = maker.page(content, size)
+        after = r.getstate()
+        if not {"organization", "period"} <= first.content.shown:
+            continue
+        if kind == "year":
+            changed = pages.Content(*fields[:2], other(content.period, r))
+            query = r.choice(pages.WORDINGS["otp"]).format(o=fields[0], t=fields[1], p=fields[2])
+            r.setstate(state)
+            second = maker.page(changed, size)
+        else:
+            if not first.content.facts:
+                continue
+            label, value = r.choice(first.content.facts)
+            new = other(value, r)
+            kinds = [k for k in ("olv", "olvp", "otlv") for k in pages.WORDINGS[k]]
+            query = r.choice(kinds).format(o=fields[0], t=fields[1], p=fields[2], l=label, v=value)
+            words.number = lambda: new if (drawn := draw_number()) == value else drawn  # noqa: B023
+            r.setstate(state)
+            second = maker.page(pages.Content(*fields), size)
+            words.number = draw_number
+            if written(first) == written(second):  # a layout may leave a figure out
+                continue
+        r.setstate(after)
+        found.append([first, second])
+        queries.append(query)
+    return found, queries
+
+
+def told_apart(retriever, reranker, pairs: list[list[pages.Sample]], queries: list[str]) -> dict[str, float]:
+    """How often each model scores the right page of a pair higher; chance is 0.5."""
+    images = pictures([sample for pair in pairs for sample in pair])
+    page = retriever.encode_document(images, batch_size=BATCH, show_progress_bar=False)
+    query = retriever.encode_query(queries, batch_size=BATCH, show_progress_bar=False)
+    cosine = np.einsum("qd,qpd->qp", query, page.reshape(len(pairs), 2, -1))
+    asked = [(queries[i // 2], image) for i, image in enumerate(images)]
+    odds = np.reshape(reranker.predict(asked, batch_size=BATCH, show_progress_bar=False), (-1, 2))
+    return {
+        "small-embedding": float((cosine[:, 0] > cosine[:, 1]).mean()),
+        "small-reranker": float((odds[:, 0] > odds[:, 1]).mean()),
+        "pairs": len(pairs),
+    }
+
+
+def reranked(retriever, reranker, images: list, queries: dict[int, str], k: int = 10) -> dict[str, float]:
+    """NDCG@10 of the retriever's first ``k`` pages, in its order and in the reranker's."""
+    page = retriever.encode_document(images, batch_size=BATCH, show_progress_bar=False)
+    query = retriever.encode_query(list(queries.values()), batch_size=BATCH, show_progress_bar=False)
+    gains = {"retriever": [], "reranker": []}
+    for right, text, scores in zip(queries, queries.values(), query @ page.T):
+        order = np.argsort(-scores)[:k]
+        odds = reranker.predict([(text, images[i]) for i in order], batch_size=k, show_progress_bar=False)
+        for name, run in (("retriever", order), ("reranker", order[np.argsort(-np.asarray(odds))])):
+            place = np.flatnonzero(run == right)
+            gains[name].append(1 / np.log2(place[0] + 2) if len(place) else 0.0)
+    return {name: float(np.mean(values)) for name, values in gains.items()} | {"queries": len(queries)}
+
+
+def real_pages(retriever, folder: Path, max_pixels: tuple[int, ...]) -> dict:
+    """NDCG@10 on real PDF files: among the pages of the right document, and among all pages.
+
+    Beside the retriever at each resolution: BM25 on the text layer, and the mean of random orders.
+    """
+    import bm25s
+
+    sys.path.insert(0, str(small_checkpoint.ROOT))
+    from helpers import evaluation
+    from helpers import pages as pdf
+
+    questions = [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
+    files = sorted({question["pdf"] for question in questions})
+    texts = {pdf.page_id(f, i): t for f in files for i, t in enumerate(pdf.pdf_texts(folder / "pdfs" / f), 1)}
+    ids, queries = list(texts), {str(i): question["query"] for i, question in enumerate(questions)}
+    relevant = {
+        str(i): {pdf.page_id(question["pdf"], n) for n in question["pages"]}
+        for i, question in enumerate(questions)
+    }
+    document = np.array([pdf.split_page_id(page)[0] for page in ids])
+    own = np.stack([document == question["pdf"] for question in questions])
+
+    def ndcg(scores: np.ndarray) -> dict[str, float]:
+        report = {}
+        for name, allowed in (("one document", own), ("all pages", np.ones_like(own))):
+            run = {
+                query: {ids[i]: float(row[i]) for i in np.flatnonzero(may)}
+                for query, row, may in zip(queries, scores, allowed)
+            }
+            report[name] = evaluation.mean(evaluation.ndcg(run, relevant))
+        return report
+
+    quiet = {"show_progress": False}
+    index = bm25s.BM25()
+    index.index(bm25s.tokenize(list(texts.values()), stopwords="en", **quiet), **quiet)
+    words = bm25s.tokenize(list(queries.values()), stopwords="en", return_ids=False, **quiet)
+    report = {"bm25": ndcg(np.stack([index.get_scores(row) if row else np.zeros(len(ids)) for row in words]))}
+    generator = np.random.default_rng(SEED)
+    drawn = [ndcg(generator.random(own.shape)) for _ in range(20)]
+    report["random"] = {key: float(np.mean([one[key] for one in drawn])) for key in drawn[0]}
+    query = retriever.encode_query(list(queries.values()), batch_size=BATCH, show_progress_bar=False)
+    for pixels in max_pixels:
+        retriever[0].processor.image_processor.size["longest_edge"] = pixels
+        parts = []
+        for f in files:
+            images = pdf.render_pdf(folder / "pdfs" / f, pixels)
+            parts.append(retriever.encode_document(images, batch_size=8, show_progress_bar=False))
+        report[f"small-embedding, {pixels:,} pixels"] = ndcg(query @ np.concatenate(parts).T)
+    retriever[0].processor.image_processor.size["longest_edge"] = small_checkpoint.MAX_PIXELS
+    return report | {"documents": len(files), "pages": len(ids), "queries": len(queries)}
+
+
+def load():
+    """Retriever, reranker, language model and its processor, all in float32 on the CPU."""
+    import torch
+    from sentence_transformers import CrossEncoder, SentenceTransformer
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    out, single = small_checkpoint.OUT, {"dtype": torch.float32}
+    retriever = SentenceTransformer(str(out / "small-embedding"), device="cpu", model_kwargs=single)
+    reranker = CrossEncoder(str(out / "small-reranker"), device="cpu", model_kwargs=single)
+    vlm = AutoModelForImageTextToText.from_pretrained(out / "small-vlm", **single).eval()
+    return retriever, reranker, vlm, AutoProcessor.from_pretrained(out / "small-vlm")
+
+
+def measure(
+    models, makers: dict[str, pages.PageMaker], count: int, twin_count: int, rerank_count: int
+) -> dict:
+    """The report on generated pages: each set of ``makers`` with ``count`` pages, and the twins."""
+    retriever, reranker, vlm, processor = models
+    report = {}
+    for name, maker in makers.items():
+        started = time.time()
+        samples, wordings = draw(maker, count)
+        images, queries = pictures(samples), named(samples)
+        report[name] = {"pages": count} | retrieval(retriever, images, queries)
+        report[name]["any wording"] = retrieval(retriever, images, dict(enumerate(wordings)))
+        report[name]["heading cer"] = error_rate(read_aloud(vlm, processor, images), samples)
+        if rerank_count and name == "seen":
+            some = dict(list(queries.items())[:rerank_count])
+            report["reranked"] = reranked(retriever, reranker, images, some)
+        print(f"{name}, {time.time() - started:.0f} s: {report[name]}", flush=True)
+    for kind in ("year", "figure"):
+        report[f"twins, {kind}"] = told_apart(retriever, reranker, *twins(makers["seen"], kind, twin_count))
+        print(f"twins, {kind}:", report[f"twins, {kind}"], flush=True)
+    return report
+
+
+def rounded(value):
+    """The same report with figures of four digits."""
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pages", type=int, default=500, help="pages of each set")
+    parser.add_argument("--twins", type=int, default=250, help="pairs of each kind")
+    parser.add_argument("--real", type=Path, help="a folder with pdfs/ and questions.jsonl")
+    args = parser.parse_args()
+    words, fonts = pages.read_assets(small_checkpoint.ASSETS)
+    makers = {
+        "seen": pages.PageMaker(words, fonts, SEED),
+        "fonts": pages.PageMaker(words, unseen_fonts(), SEED),
+        "layouts": held_out_pages.HeldOutMaker(words, fonts, SEED),
+    }
+    for language in small_checkpoint.LANGUAGES:
+        file = small_checkpoint.ASSETS / f"words_{language}.txt"
+        if not file.is_file():
+            raise SystemExit(f"{file} is missing: run `python data/make/small_checkpoint.py gather` again")
+        makers[language] = pages.PageMaker(file.read_text(encoding="utf-8").split("\n"), fonts, SEED)
+    models = load()
+    report = measure(models, makers, args.pages, args.twins, rerank_count=200)
+    if args.real:
+        report["real pages"] = real_pages(models[0], args.real, (224 * 320, 448 * 640))
+        print("real pages:", report["real pages"], flush=True)
+    small_checkpoint.write_reading(rounded(report))
+
+
+if __name__ == "__main__":
+    main()
