@@ -592,7 +592,8 @@ class Reader:
         """(B, H, W, 3) uint8 to the processor's normalised patch rows (patches, 768), and the grid."""
         import torch
 
-        x = torch.as_tensor(pixels).to(self.device).permute(0, 3, 1, 2).float().div_(255).sub_(MEAN).div_(STD)
+        x = torch.as_tensor(np.array(pixels), device=self.device).permute(0, 3, 1, 2).float()
+        x = x.div_(255).sub_(MEAN).div_(STD)
         flat, gh, gw = _patchify(x)
         return flat, torch.tensor([[1, gh, gw]] * len(pixels), device=self.device)
 
