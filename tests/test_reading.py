@@ -97,7 +97,8 @@ def test_held_out_layouts_show_what_is_asked_for(family, size):
 @pytest.mark.parametrize("kind", [pages.PageMaker, held_out_pages.HeldOutMaker])
 def test_retriever_finds_pages_of_typefaces_and_layouts_it_never_saw(models, kind):
     samples, _ = reading.draw(maker(kind), 100)
-    scores = reading.retrieval(models[0], reading.pictures(samples), reading.named(samples))
+    page = reading.embed(models[0], reading.pictures(samples))
+    scores = reading.retrieval(models[0], page, reading.named(samples))
     assert scores["recall@1"] >= 0.5, scores  # chance: 0.01
     assert scores["ndcg@10"] >= 0.7, scores
 

@@ -21,6 +21,7 @@ import re
 import sys
 import time
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import held_out_pages  # noqa: E402
 import pretraining_pages as pages  # noqa: E402
 import small_checkpoint  # noqa: E402
+
+sys.path.insert(0, str(small_checkpoint.ROOT))
+from helpers import evaluation  # noqa: E402
 
 SEED = 990_500  # training's are multiples of 1,000 plus a worker's number
 BATCH = 25
@@ -68,15 +72,33 @@ def named(samples: list[pages.Sample], seed: int = SEED) -> dict[int, str]:
     }
 
 
-def retrieval(retriever, images: list, queries: dict[int, str]) -> dict[str, float]:
-    """NDCG@10 and Recall@1 of finding page ``i`` among ``images`` by the query ``queries[i]``."""
-    page = retriever.encode_document(images, batch_size=BATCH, show_progress_bar=False)
-    query = retriever.encode_query(list(queries.values()), batch_size=BATCH, show_progress_bar=False)
-    scores = query @ page.T
-    right = scores[np.arange(len(queries)), list(queries)]
-    rank = (scores > right[:, None]).sum(1)
-    gain = np.where(rank < 10, 1 / np.log2(rank + 2), 0)
-    return {"ndcg@10": float(gain.mean()), "recall@1": float((rank == 0).mean()), "queries": len(queries)}
+def embed(retriever, images: list) -> np.ndarray:
+    """Embeddings (pages, dimensions)."""
+    return retriever.encode_document(images, batch_size=BATCH, show_progress_bar=False)
+
+
+def embed_texts(retriever, queries: Iterable[str]) -> np.ndarray:
+    """Embeddings (queries, dimensions)."""
+    return retriever.encode_query(list(queries), batch_size=BATCH, show_progress_bar=False)
+
+
+def first_ten(retriever, page: np.ndarray, queries: dict[int, str]) -> tuple[dict, dict]:
+    """A run, query ``i`` -> its ten best pages with their similarity, and what is right: page ``i``."""
+    ids = [str(i) for i in queries]
+    run = evaluation.rank(
+        embed_texts(retriever, queries.values()), page, ids, list(map(str, range(len(page)))), k=10
+    )
+    return run, {i: {i} for i in ids}
+
+
+def retrieval(retriever, page: np.ndarray, queries: dict[int, str]) -> dict[str, float]:
+    """NDCG@10 and Recall@1 of finding page ``i`` of the embeddings ``page`` by ``queries[i]``."""
+    run, relevant = first_ten(retriever, page, queries)
+    return {
+        "ndcg@10": evaluation.mean(evaluation.ndcg(run, relevant)),
+        "recall@1": evaluation.mean(evaluation.recall(run, relevant, k=1)),
+        "queries": len(queries),
+    }
 
 
 def plain(text: str) -> str:
@@ -184,9 +206,8 @@ def twins(maker: pages.PageMaker, kind: str, count: int) -> tuple[list[list[page
 def told_apart(retriever, reranker, pairs: list[list[pages.Sample]], queries: list[str]) -> dict[str, float]:
     """How often each model scores the right page of a pair higher; chance is 0.5."""
     images = pictures([sample for pair in pairs for sample in pair])
-    page = retriever.encode_document(images, batch_size=BATCH, show_progress_bar=False)
-    query = retriever.encode_query(queries, batch_size=BATCH, show_progress_bar=False)
-    cosine = np.einsum("qd,qpd->qp", query, page.reshape(len(pairs), 2, -1))
+    page = embed(retriever, images).reshape(len(pairs), 2, -1)
+    cosine = np.einsum("qd,qpd->qp", embed_texts(retriever, queries), page)
     asked = [(queries[i // 2], image) for i, image in enumerate(images)]
     odds = np.reshape(reranker.predict(asked, batch_size=BATCH, show_progress_bar=False), (-1, 2))
     return {
@@ -196,18 +217,19 @@ def told_apart(retriever, reranker, pairs: list[list[pages.Sample]], queries: li
     }
 
 
-def reranked(retriever, reranker, images: list, queries: dict[int, str], k: int = 10) -> dict[str, float]:
-    """NDCG@10 of the retriever's first ``k`` pages, in its order and in the reranker's."""
-    page = retriever.encode_document(images, batch_size=BATCH, show_progress_bar=False)
-    query = retriever.encode_query(list(queries.values()), batch_size=BATCH, show_progress_bar=False)
-    gains = {"retriever": [], "reranker": []}
-    for right, text, scores in zip(queries, queries.values(), query @ page.T):
-        order = np.argsort(-scores)[:k]
-        odds = reranker.predict([(text, images[i]) for i in order], batch_size=k, show_progress_bar=False)
-        for name, run in (("retriever", order), ("reranker", order[np.argsort(-np.asarray(odds))])):
-            place = np.flatnonzero(run == right)
-            gains[name].append(1 / np.log2(place[0] + 2) if len(place) else 0.0)
-    return {name: float(np.mean(values)) for name, values in gains.items()} | {"queries": len(queries)}
+def reranked(
+    retriever, reranker, images: list, page: np.ndarray, queries: dict[int, str]
+) -> dict[str, float]:
+    """NDCG@10 of the retriever's first ten pages, in its order and in the reranker's."""
+    run, relevant = first_ten(retriever, page, queries)
+    asked = [(queries[int(query)], images[int(i)]) for query, order in run.items() for i in order]
+    odds = iter(reranker.predict(asked, batch_size=BATCH, show_progress_bar=False))
+    again = {query: {i: float(next(odds)) for i in order} for query, order in run.items()}
+    return {
+        "retriever": evaluation.mean(evaluation.ndcg(run, relevant)),
+        "reranker": evaluation.mean(evaluation.ndcg(again, relevant)),
+        "queries": len(queries),
+    }
 
 
 def real_pages(retriever, folder: Path, max_pixels: tuple[int, ...]) -> dict:
@@ -217,8 +239,6 @@ def real_pages(retriever, folder: Path, max_pixels: tuple[int, ...]) -> dict:
     """
     import bm25s
 
-    sys.path.insert(0, str(small_checkpoint.ROOT))
-    from helpers import evaluation
     from helpers import pages as pdf
 
     questions = [json.loads(line) for line in (folder / "questions.jsonl").read_text().splitlines()]
@@ -250,7 +270,7 @@ def real_pages(retriever, folder: Path, max_pixels: tuple[int, ...]) -> dict:
     generator = np.random.default_rng(SEED)
     drawn = [ndcg(generator.random(own.shape)) for _ in range(20)]
     report["random"] = {key: float(np.mean([one[key] for one in drawn])) for key in drawn[0]}
-    query = retriever.encode_query(list(queries.values()), batch_size=BATCH, show_progress_bar=False)
+    query = embed_texts(retriever, queries.values())
     for pixels in max_pixels:
         retriever[0].processor.image_processor.size["longest_edge"] = pixels
         parts = []
@@ -285,12 +305,13 @@ def measure(
         started = time.time()
         samples, wordings = draw(maker, count)
         images, queries = pictures(samples), named(samples)
-        report[name] = {"pages": count} | retrieval(retriever, images, queries)
-        report[name]["any wording"] = retrieval(retriever, images, dict(enumerate(wordings)))
+        page = embed(retriever, images)  # once, for every kind of query
+        report[name] = {"pages": count} | retrieval(retriever, page, queries)
+        report[name]["any wording"] = retrieval(retriever, page, dict(enumerate(wordings)))
         report[name]["heading cer"] = error_rate(read_aloud(vlm, processor, images), samples)
         if rerank_count and name == "seen":
             some = dict(list(queries.items())[:rerank_count])
-            report["reranked"] = reranked(retriever, reranker, images, some)
+            report["reranked"] = reranked(retriever, reranker, images, page, some)
         print(f"{name}, {time.time() - started:.0f} s: {report[name]}", flush=True)
     for kind in ("year", "figure"):
         report[f"twins, {kind}"] = told_apart(retriever, reranker, *twins(makers["seen"], kind, twin_count))
