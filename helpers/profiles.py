@@ -40,6 +40,7 @@ class Profile:
     # Retriever
     matryoshka_dims: tuple[int, ...]
     train_rows: int | None  # None: every row of the train split
+    hard_negatives: int  # of a row's four, how many the loss is given; each is one page more to encode
     batch_size: int  # queries that share their negatives in one step
     # A gradient cache: for batches that do not fit in memory, at the price of a second pass.
     cached_loss: bool
@@ -106,16 +107,17 @@ PROFILES: dict[str, Profile] = {
         dtype="float32",
         matryoshka_dims=(256, 192, 128, 96, 64, 32, 16),
         train_rows=4096,
-        batch_size=32,
+        hard_negatives=0,
+        batch_size=64,
         cached_loss=False,
         mini_batch_size=16,
         scale=10.0,
         learning_rate=7e-4,
-        num_train_epochs=1.0,
+        num_train_epochs=2.0,
         warmup=0.1,
         adapter_rank=None,
         adapter_learning_rate=7e-3,
-        adapter_epochs=2.0,
+        adapter_epochs=4.0,
         adapter_layers=(*TEXT_LAYERS, "qkv", "attn.proj", "mlp.linear_fc1", "mlp.linear_fc2"),
         seed=12,
         reranker_batch_size=32,
@@ -138,6 +140,7 @@ PROFILES: dict[str, Profile] = {
         dtype="bfloat16",
         matryoshka_dims=(2048, 1536, 1024, 512, 256, 128, 64),
         train_rows=None,
+        hard_negatives=1,
         batch_size=64,
         cached_loss=True,
         mini_batch_size=1,
@@ -241,6 +244,8 @@ def get_profile(name: str, tier: str | None = None, **overrides) -> Profile:
             raise ValueError(f"{key} must be a number, not {value!r}.")
         if value is not None and value <= 0:
             raise ValueError(f"{key} must be above 0, not {value}.")
+    if profile.hard_negatives not in range(5):
+        raise ValueError(f"hard_negatives must be 0 to 4, not {profile.hard_negatives!r}: a row has four.")
     if profile.batch_size == 1:
         raise ValueError(
             "batch_size must be at least 2: the pages of other rows are a query's wrong answers."

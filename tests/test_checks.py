@@ -46,7 +46,6 @@ data["train"] = datasets.concatenate_datasets([pages, data["train"].select(range
 data["train"] = data["train"].remove_columns(["page_id", "negative_ids"])
 """
 LOAD = "data = dataset.load_dataset(profile)"
-ARGUMENTS = "query_prompt, page_prompt = "
 #: name -> ({text in the notebook: what stands there instead}, the message that the notebook stops with)
 FAULTS = {
     "an id column is left in": (
@@ -89,7 +88,7 @@ FAULTS = {
         "No weight is trainable",
     ),
     "no prompts in training": (
-        {'    prompts={"query": query_prompt, "image": page_prompt, "negative_0": page_prompt},\n': ""},
+        {"    prompts=prompts,\n": ""},
         "is trained as",
     ),
     "a learning rate far too high": (

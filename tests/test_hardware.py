@@ -35,27 +35,45 @@ def test_kept_memory_costs_fewer_page_faults():
     assert after < before / 4, (before, after)
 
 
-def test_patches_by_matrix_product_are_those_of_the_convolution():
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_the_faster_vision_tower_gives_what_the_librarys_gives(attention):
     import torch
     from transformers import AutoModelForImageTextToText
 
     from helpers.profiles import ROOT
 
     folder = ROOT / "data" / "checkpoints" / "small-vlm"
-    tower = AutoModelForImageTextToText.from_pretrained(folder, dtype="float32").model.visual
-    patches = torch.randn(70 * 4, 768, generator=torch.Generator().manual_seed(0))
-    grid = torch.tensor([[1, 20, 14]])
+    model = AutoModelForImageTextToText.from_pretrained(
+        folder, dtype="float32", attn_implementation=attention
+    )
+    tower = model.model.visual
+    grid = torch.tensor([[1, 20, 14], [1, 14, 20], [1, 12, 22], [1, 20, 14]])  # sizes mixed
+    patches = torch.randn(int(grid.prod(1).sum()), 768, generator=torch.Generator().manual_seed(0))
+    watched = (tower.patch_embed.proj, tower.blocks[0].attn.qkv)
 
     def outcome():
         tower.zero_grad()
-        tokens = tower(patches, grid_thw=grid).pooler_output
-        tokens.square().sum().backward()
-        return tokens.detach(), tower.patch_embed.proj.weight.grad.clone()
+        output = tower(patches, grid_thw=grid)
+        (output.pooler_output.square().sum() + output.deepstack_features[0].square().sum()).backward()
+        return output.pooler_output.detach(), [layer.weight.grad.clone() for layer in watched]
 
     names = list(tower.state_dict())
-    (tokens, slope), changed = outcome(), hardware.multiply_patches(tower)
-    again, slope_again = outcome()
+    (tokens, slopes), changed = outcome(), hardware.fast_vision(model)
+    again, slopes_again = outcome()
     assert changed == 1 and list(tower.state_dict()) == names
     assert torch.allclose(tokens, again, atol=1e-5)
-    assert torch.allclose(slope, slope_again, rtol=1e-3, atol=1e-5 * float(slope.abs().max()))
-    assert hardware.multiply_patches(torch.nn.Linear(2, 2)) == 0
+    for slope, slope_again in zip(slopes, slopes_again, strict=True):
+        assert torch.allclose(slope, slope_again, rtol=1e-3, atol=1e-5 * float(slope.abs().max()))
+    assert hardware.fast_vision(torch.nn.Linear(2, 2)) == 0
+
+
+def test_flash_attention_is_left_alone():
+    from transformers import AutoModelForImageTextToText
+
+    from helpers.profiles import ROOT
+
+    model = AutoModelForImageTextToText.from_pretrained(ROOT / "data" / "checkpoints" / "small-vlm")
+    model.model.visual.config._attn_implementation = "flash_attention_2"
+    assert hardware.fast_vision(model) == 1
+    attention = model.model.visual.blocks[0].attn
+    assert attention.forward.__func__ is type(attention).forward

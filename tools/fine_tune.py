@@ -31,7 +31,8 @@ class Settings:
 
     rows: int = 1024
     batch: int = 32
-    negatives: int = 1  # hard negatives a row, 0 to 4
+    epochs: float = 1.0  # passes over the rows
+    negatives: int = 0  # hard negatives a row, 0 to 4
     mini_batch: int | None = None  # rows that a gradient cache sends through at once; None: no cache
     scale: float | None = None  # 1 / temperature; None: the profile's
     hardness_mode: str | None = None
@@ -42,7 +43,7 @@ class Settings:
     adapter_rank: int | None = None  # LoRA on the text layers
     attention: str | None = None  # None: the fastest for training here
     keep_memory: bool = True  # let the allocator keep freed memory
-    multiply_patches: bool = True  # in place of the library's convolution
+    fast_vision: bool = True  # patches by matrix product, pictures attending together
     checkpointing: bool = False  # compute intermediate results again in the backward pass
     workers: int = 0  # processes that read pages ahead
     max_pixels: int | None = None  # None: the profile's
@@ -84,7 +85,7 @@ def fine_tune(settings: Settings, keep: Path | None = None, split: str = "dev") 
         max_pixels=settings.max_pixels,
         adapter_rank=settings.adapter_rank,
         learning_rate=settings.learning_rate,
-        num_train_epochs=1,  # with an adapter too, so that runs compare
+        num_train_epochs=settings.epochs,  # with an adapter too, so that runs compare
     )
     set_seed(profile.seed)
     if settings.keep_memory:
@@ -103,8 +104,8 @@ def fine_tune(settings: Settings, keep: Path | None = None, split: str = "dev") 
 
     attention = settings.attention or hardware.training_attention()
     model = load(attention)
-    if settings.multiply_patches:
-        hardware.multiply_patches(model)
+    if settings.fast_vision:
+        hardware.fast_vision(model)
     data = dataset.load_dataset(profile)
     columns = ["query", "image", *dataset.NEGATIVES[: settings.negatives]]
     train = _with_fault(settings, data["train"], data["dev"], columns)
@@ -179,7 +180,7 @@ def fine_tune(settings: Settings, keep: Path | None = None, split: str = "dev") 
         f"{split}_ndcg@10_before": before,
         f"{split}_ndcg@10": score(scored, *task, query_prompt=query_prompt),
         "seconds": seconds,
-        "pages_per_second": (len(columns) - 1) * len(train) / seconds,
+        "pages_per_second": settings.epochs * (len(columns) - 1) * len(train) / seconds,
         "peak_memory_mb": hardware.peak_memory_mb(),
         "trainable": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
     }

@@ -29,8 +29,8 @@ from tools.run_course import prepare_environment, say  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "seeds.json"
 SETTINGS = (
-    "name", "embedding_model", "dataset", "max_pixels", "matryoshka_dims", "train_rows", "batch_size",
-    "cached_loss", "mini_batch_size", "scale", "learning_rate", "num_train_epochs", "warmup",
+    "name", "embedding_model", "dataset", "max_pixels", "matryoshka_dims", "train_rows", "hard_negatives",
+    "batch_size", "cached_loss", "mini_batch_size", "scale", "learning_rate", "num_train_epochs", "warmup",
 )  # fmt: skip
 FIGURES = ("base", "finetuned")
 
@@ -85,7 +85,13 @@ def run(seed: int, threads: int | None) -> dict:
 def one(seed: int) -> dict:
     """Notebook 04's training with this seed, scored on the evaluation split."""
     profile = get_profile("small")
-    settings = Settings(rows=profile.train_rows, batch=profile.batch_size, seed=seed)
+    settings = Settings(
+        rows=profile.train_rows,
+        epochs=profile.num_train_epochs,
+        batch=profile.batch_size,
+        negatives=profile.hard_negatives,
+        seed=seed,
+    )
     figures = fine_tune(settings, split="eval")
     return {
         "ndcg@10": {"base": figures["eval_ndcg@10_before"], "finetuned": figures["eval_ndcg@10"]},

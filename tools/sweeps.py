@@ -43,18 +43,21 @@ Run = Settings | Encoding
 #: table -> name -> settings. Names are what the notebooks show.
 TABLES: dict[str, dict[str, Run]] = {
     "losses": {
-        "as in notebook 04": FIRST,
+        "notebook 04, made short": FIRST,
         "the same, seed 1": replace(FIRST, seed=1),
         "the same, seed 2": replace(FIRST, seed=2),
         "the same, seed 3": replace(FIRST, seed=3),
-        "no hard negative": replace(FIRST, negatives=0),
+        "two passes": replace(FIRST, epochs=2.0),
+        "1 hard negative": replace(FIRST, negatives=1),
         "2 hard negatives": replace(FIRST, negatives=2),
         "batches of 8": replace(FIRST, batch=8),
-        "batches of 64": replace(FIRST, batch=64, mini_batch=16),
+        "batches of 64": replace(FIRST, batch=64),
         "scale 5": replace(FIRST, scale=5.0),
         "scale 20": replace(FIRST, scale=20.0),
         "scale 50": replace(FIRST, scale=50.0),
-        "hardness on hard negatives": replace(FIRST, hardness_mode="hard_negatives", hardness_strength=5.0),
+        "1 hard negative, weighed": replace(
+            FIRST, negatives=1, hardness_mode="hard_negatives", hardness_strength=5.0
+        ),
         "guided by the base model": replace(FIRST, guided=True),
         "no Matryoshka": replace(FIRST, matryoshka=False),
     },

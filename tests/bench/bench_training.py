@@ -32,14 +32,14 @@ from tools.fine_tune import Settings, fine_tune  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "training_speed.json"
-COURSE = Settings(batch=get_profile("small").batch_size)
-LIBRARY = {"attention": "sdpa", "keep_memory": False, "multiply_patches": False}
+COURSE = Settings(batch=get_profile("small").batch_size, negatives=1)  # the article trains with one
+LIBRARY = {"attention": "sdpa", "keep_memory": False, "fast_vision": False}
 WAYS = {"article": replace(COURSE, mini_batch=1, scale=20.0, **LIBRARY), "course": COURSE}
 #: The course's settings with one thing changed: what each choice is worth, and what was not taken.
 EACH = {
     "with a gradient cache, mini-batches of 16": replace(COURSE, mini_batch=16),
     "with the library's attention": replace(COURSE, attention="sdpa"),
-    "with the library's convolution of patches": replace(COURSE, multiply_patches=False),
+    "with the library's vision tower": replace(COURSE, fast_vision=False),
     "with freed memory given back": replace(COURSE, keep_memory=False),
     "with one process that reads pages ahead": replace(COURSE, workers=1),
     "with gradient checkpointing": replace(COURSE, checkpointing=True),
