@@ -31,6 +31,8 @@ def test_unknown_names_are_errors_that_list_the_known_ones():
 
 
 def test_settings_that_cannot_train_are_refused():
+    with pytest.raises(ValueError, match="hard_negatives must be 0 to 4, not 5: a row has four"):
+        get_profile("small", hard_negatives=5)
     with pytest.raises(ValueError, match="batch_size must be at least 2: the pages of other rows"):
         get_profile("small", batch_size=1)
     with pytest.raises(ValueError, match="max_pixels must be at least 1024, not 900: one visual token"):

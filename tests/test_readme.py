@@ -73,6 +73,10 @@ def test_speed_comes_from_the_benchmarks(tmp_path):
     part = readme.speed_part(tmp_path)
     assert "40.0 pages a second against 10.0" in part and "**4.0 times**" in part
     assert "| with less | 20.0 | 50% | 2.0 GB |" in part and "Evaluating" not in part
+    step = {"batch": 8, "seconds": {"reading pages": 0.5, "the rest": 1.5}, "operations": {"products": 1.0}}
+    ledger.write_json(tmp_path / "step_time.json", step)
+    part = readme.speed_part(tmp_path)
+    assert "of 8 pages takes 2.0 s: reading pages 25%, the rest 75%. Of its operations, products 100%" in part
 
 
 def test_without_measurements_it_says_so(tmp_path):

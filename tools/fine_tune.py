@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,9 @@ class Settings:
     seed: int = 12
 
 
-def fine_tune(settings: Settings, keep: Path | None = None, split: str = "dev") -> dict:
+def fine_tune(
+    settings: Settings, keep: Path | None = None, split: str = "dev", callbacks: Sequence = ()
+) -> dict:
     """Train as `settings` say and return NDCG@10 before and after, seconds, pages per second, memory.
 
     A page counts once for each row that holds it. Nothing is evaluated or saved on the way. With a fault,
@@ -62,6 +65,7 @@ def fine_tune(settings: Settings, keep: Path | None = None, split: str = "dev") 
     Args:
         keep: folder to save the trained model in.
         split: what to score on. Anything that is chosen is chosen on dev; eval is for reports.
+        callbacks: of the trainer, such as one that times it.
 
     Raises:
         ValueError: a fault that is none of `FAULTS`.
@@ -146,6 +150,7 @@ def fine_tune(settings: Settings, keep: Path | None = None, split: str = "dev") 
         args=arguments,
         train_dataset=train.select_columns(columns),
         loss=_loss(model, settings, profile, load),
+        callbacks=list(callbacks),
     )
     caught = {}
 

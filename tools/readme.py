@@ -71,7 +71,8 @@ def map_part(measured: Path = MEASURED, notebooks: Path = ROOT / "notebooks") ->
 
 def speed_part(folder: Path = MEASURED.parent) -> str:
     """Return what the benchmarks measured: training and evaluating against the article's plain way."""
-    training, evaluating, lines = folder / "training_speed.json", folder / "evaluation_speed.json", []
+    names = ("training_speed", "step_time", "evaluation_speed")
+    (training, step, evaluating), lines = (folder / f"{name}.json" for name in names), []
     if training.is_file():
         found = json.loads(training.read_text(encoding="utf-8"))
         article, course = found["article"], found["course"]
@@ -91,6 +92,16 @@ def speed_part(folder: Path = MEASURED.parent) -> str:
                 lines.append(
                     f"| {name} | {figures['pages_per_second']:.1f} | {share:.0%} | {memory:.1f} GB |"
                 )
+    if step.is_file():
+        found = json.loads(step.read_text(encoding="utf-8"))
+        total = sum(found["seconds"].values())
+        parts = ", ".join(f"{part} {value / total:.0%}" for part, value in found["seconds"].items())
+        kinds = ", ".join(f"{kind} {share:.0%}" for kind, share in found["operations"].items())
+        lines += [
+            *([""] if lines else []),
+            f"A training step of {found['batch']} pages takes {total:.1f} s: {parts}. Of its operations, "
+            f"{kinds}.",
+        ]
     if evaluating.is_file():
         found = json.loads(evaluating.read_text(encoding="utf-8"))
         seconds, sizes = found["seconds"], len(found["ndcg@10"]["course"])
