@@ -112,7 +112,9 @@ def test_results_table_shows_before_and_after():
     assert "| Retrieve | retriever, base | 0.610 |" in table
     assert "retriever, fine-tuned | 0.830 | trained in 200 s; gain, 95 % interval +0.180 to +0.260 |" in table
     assert "mean of 2 seeds | 0.830 | standard deviation 0.014 |" in table
-    assert "first 16 of 256 dimensions | 0.700" in table
+    several = ledger.results_table(RESULTS, {"base": [0.6, 0.62], "finetuned": [0.82, 0.84]})
+    assert "standard deviation 0.014; 56% of the base's error, 1 - NDCG@10, is gone |" in several
+    assert "first 16 of 256 dimensions | 0.700 | 84.3% of the score of all |" in table
     assert "base, on pages of other kinds | 0.600 |  |" in table
     assert "fine-tuned, on pages of other kinds | 0.580 | change, 95 % interval -0.070 to +0.030 |" in table
     assert "| Rerank | any-to-any reranker, before fine-tuning | 0.400 |" in table
