@@ -100,14 +100,20 @@ def seen_query(model, query: str) -> list[int]:
     return reader.ids([query])[0][0].tolist()
 
 
+def reader_of(name: str, tokenizer):
+    """The pretraining script's reader with the weights of a shipped checkpoint."""
+    reader = small_checkpoint.Reader(small_checkpoint.build_model(tokenizer), tokenizer, "cpu")
+    small_checkpoint.load_shipped(reader, name)
+    reader.model.eval()
+    return reader
+
+
 def test_pretraining_form_equals_the_librarys(model, maker):
     """The pretraining script's own forward pass gives the embeddings that SentenceTransformer gives."""
     import torch
     from PIL import Image
-    from transformers import AutoModelForImageTextToText
 
-    vlm = AutoModelForImageTextToText.from_pretrained(small_checkpoint.OUT / "small-vlm", dtype=torch.float32)
-    reader = small_checkpoint.Reader(vlm.eval(), model.tokenizer, "cpu")
+    reader = reader_of("small-embedding", model.tokenizer)
     samples, queries = pages.group_batch(maker, 6)
     pixels = np.stack([s.pixels for s in samples])
     with torch.no_grad():
@@ -142,6 +148,30 @@ def test_reranker_pretraining_form_equals_the_librarys(maker):
         ours = [[odds[i, j, len(row) - 1] for j, row in enumerate(rows)] for i, rows in enumerate(asked)]
         theirs = reranker.predict([(q, Image.fromarray(p)) for pair, p in zip(both, pixels) for q in pair])
     assert np.allclose(np.ravel(ours), theirs, atol=1e-3)
+
+
+def test_headings_and_passages_side_by_side_are_those_of_rows_of_their_own(model, maker):
+    """A page's heading and passages share one row and do not see each other."""
+    import torch
+
+    reader = reader_of("small-vlm", model.tokenizer)
+    batch = small_checkpoint.make_batch(maker, None, model.tokenizer, "speak", 5)
+    alone = {**batch, "passages": [read[:1] for read in batch["passages"]]}
+    with torch.no_grad():
+        out, grid = reader.see(batch["pixels"])
+        _, spoken = reader.embed_pages(out, grid, batch["headings"])
+        both, one = reader.speak(out, grid, batch), reader.speak(out, grid, alone)
+    assert float(both["spoken"]) == pytest.approx(float(spoken), rel=1e-4)
+    assert float(both["spoken"]) == pytest.approx(float(one["spoken"]), rel=1e-4)
+    assert 0 <= float(both["next"]) <= 1 and float(both["passage"]) > 0
+
+
+def test_passages_go_on_where_the_request_ends(maker):
+    sample = maker.page()
+    lines = [text for text, _ in sample.runs]
+    for asked, said in small_checkpoint.passages(sample, random.Random(3)):
+        line = asked.removeprefix(small_checkpoint.READ_ON)
+        assert said in ["\n".join(lines[i + 1 :]) for i, other in enumerate(lines) if other == line]
 
 
 def test_reranker_tells_the_right_page_from_one_that_differs_in_one_thing(maker):

@@ -5,6 +5,7 @@
     python data/make/small_checkpoint.py train --minutes 90 --processes 2 --bf16    # goes on where it was
     python data/make/small_checkpoint.py train --device cuda --minutes 20 --batch 512 --workers 16
     python data/make/small_checkpoint.py train --stage judge --minutes 30 --processes 2 --bf16 --replay 1
+    python data/make/small_checkpoint.py train --stage speak --minutes 40 --processes 2 --bf16 --replay 1
     python data/make/small_checkpoint.py export   # into data/checkpoints, what was trained
     python data/make/reading.py                   # measures how well they read, for their cards
 
@@ -14,9 +15,10 @@ reads the heading aloud; the pages are laid out but not painted, and their visua
 the same with page pictures, while the dense supervision goes on. A language loss alone does not leave its
 plateau from random weights: the text side learns to ignore the picture.
 
-A fourth, ``judge``, makes a reranker from the result, with the vision tower as it is: a page, a query, and
-"yes" or "no". Whether a page answers is one bit a pair; so each token of the query is also asked whether it
-stands on the page, and the right page must come first among look-alikes.
+Two more make a model of their own from the result, with the vision tower as it is. ``judge``, a reranker: a
+page, a query, and "yes" or "no". Whether a page answers is one bit a pair; so each token of the query is also
+asked whether it stands on the page, and the right page must come first among look-alikes. ``speak``, the
+model that reads aloud: a heading has few tokens to learn from, so passages of the same page are read too.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import codecs
 import json
 import math
 import os
+import random
 import shutil
 import sys
 import time
@@ -43,10 +46,13 @@ ASSETS = WORK / "assets"
 STATE = WORK / "state.pt"
 OUT = ROOT / "data" / "checkpoints"
 HEADS = "pretraining_heads.safetensors"
-LOGS = ("training_log.json", "judge_log.json")  # of the reader and of the reranker
+#: Stages that make a model of their own -> its name. Each keeps its own state and log.
+OWN = {"judge": "small-reranker", "speak": "small-vlm"}
 LANGUAGES = {"german": "de", "french": "fr"}  # never trained on: words for ``reading.py``
 INSTRUCTION = "Represent the user's input."  # the Qwen3-VL-Embedding family's default instruction
-READ_ALOUD = "Read the heading aloud."
+READ_ON = "Read on from: "  # and a line of the page; without a word, the heading is read
+PASSAGES = 2  # of a page in ``speak``, of at most so many tokens
+PASSAGE_TOKENS = 48
 VOCABULARY = 1024
 #: Matryoshka: so many first dimensions of an embedding must find the page too, as in the real family.
 SHORT = (128, 64, 32, 16)
@@ -329,7 +335,7 @@ def build_processor(maker: pages.PageMaker, folder: Path):
                 pages.Content(c.organization, c.topic, c.period, shown={"organization", "period"}), maker.rng
             )
         )
-    texts += [f"{INSTRUCTION} {READ_ALOUD}", " ".join(ROLES)] * 3000
+    texts += [f"{INSTRUCTION} Read the heading aloud.", " ".join(ROLES)] * 3000
     tokenizer.train_from_iterator(
         texts,
         trainers.BpeTrainer(
@@ -480,6 +486,13 @@ def heading(content: pages.Content) -> str:
     return ", ".join(parts)
 
 
+def passages(sample: pages.Sample, r: random.Random) -> list[tuple[str, str]]:
+    """What to read on from, and what then comes: a line of the page, and the lines drawn after it."""
+    lines = [text for text, _ in sample.runs]
+    starts = [r.randrange(max(1, len(lines) - 1)) for _ in range(PASSAGES)]
+    return [(READ_ON + lines[i], "\n".join(lines[i + 1 :])) for i in starts]
+
+
 def make_batch(
     maker: pages.PageMaker, bank: pages.WordBank | None, tokenizer, stage: str, size: int, plain: bool = False
 ) -> dict:
@@ -493,7 +506,7 @@ def make_batch(
         return {"pixels": np.stack([p for p, _ in made]), **dense_targets([c for _, c in made], fmt)}
     # A query costs a tenth of a page, so each page gets two.
     painted = stage != "match"
-    groups = {"match": 0.3, "read": 0.65, "judge": 0.75}[stage]
+    groups = {"match": 0.3, "read": 0.65, "judge": 0.75, "speak": 0.0}[stage]
     samples, queries = pages.group_batch(maker, size, groups, draw=painted, queries_a_page=2)
     height, width, _ = samples[0].pixels.shape
     return {
@@ -501,6 +514,7 @@ def make_batch(
         "pixels": np.stack([s.pixels for s in samples]) if painted else None,
         "grid": (height // 16, width // 16),
         "headings": [heading(s.content) for s in samples],
+        "passages": [passages(s, r) for s in samples] if stage == "speak" else None,
         **dense_targets([characters(s, tokenizer) for s in samples], (width, height)),
     }
 
@@ -732,15 +746,8 @@ class Reader:
 
         B = len(grid)
         gh, gw = int(grid[0, 1]) // 2, int(grid[0, 2]) // 2
-        n = gh * gw
-        tid = self.tokenizer.convert_tokens_to_ids
-        prefix = [
-            *self.before,
-            tid("<|vision_start|>"),
-            *[tid("<|image_pad|>")] * n,
-            tid("<|vision_end|>"),
-            *self.after,
-        ]
+        image = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        prefix = self.around(gh * gw, self.before, self.after)
         tails = [[]] * B
         if spoken:
             end = self.tokenizer("<|im_end|>\n", add_special_tokens=False)["input_ids"]
@@ -752,9 +759,9 @@ class Reader:
         ids = torch.tensor([prefix + t + [pad] * (longest - len(t)) for t in tails], device=self.device)
         key = (gh, gw, ids.shape[1])
         if key not in self.positions:
-            types = (ids[:1] == tid("<|image_pad|>")).int()
+            types = (ids[:1] == image).int()
             self.positions[key] = self.model.model.get_rope_index(ids[:1], types, grid[:1])[0]
-        mask = ids == tid("<|image_pad|>")
+        mask = ids == image
         x = self.text.embed_tokens(ids)
         x = x.masked_scatter(mask.unsqueeze(-1), out.pooler_output.to(x.dtype))
         h = self.text(
@@ -774,50 +781,48 @@ class Reader:
         target[target == pad] = -100
         return embedding, cross_entropy(logits.flatten(0, 1), target.flatten(), ignore_index=-100)
 
-    def yes_or_no(self, out, grid, asked: list[list[list[int]]]):
-        """The log-odds of "yes" at each token of each query, (pages, queries, tokens), and the tokens.
+    def around(self, cells: int, before: list[int], after: list[int]) -> list[int]:
+        """Token ids of a page of ``cells`` visual tokens between two texts."""
+        tid = self.tokenizer.convert_tokens_to_ids
+        page = [tid("<|vision_start|>"), *[tid("<|image_pad|>")] * cells, tid("<|vision_end|>")]
+        return [*before, *page, *after]
 
-        ``asked`` holds the token ids of each page's queries, as many for each page; a query's last token,
-        which gives the answer, is the one that opens the model's turn. Rows come right padded. A page's
-        queries share its visual tokens and do not see each other: each gets what it would get alone, at a
-        fraction of the price.
+    def side_by_side(self, out, grid, before: list[int], after: list[int], rows: list[list[list[int]]]):
+        """Hidden states of several continuations of each page, (pages, rows, tokens, width), and the tokens.
+
+        ``before`` and ``after`` are the token ids around the page; ``rows`` holds those of each page's
+        continuations, as many for each page. They come right padded. A page's rows share its visual tokens
+        and do not see each other: each gets what it would get alone, at a fraction of the price.
         """
         import torch
 
-        B, n = len(grid), int(grid[0, 1]) * int(grid[0, 2]) // 4
-        tid = self.tokenizer.convert_tokens_to_ids
-        prefix = [
-            *self.enc(f"<|im_start|>system\n{RERANK}<|im_end|>\n<|im_start|>document\n"),
-            tid("<|vision_start|>"),
-            *[tid("<|image_pad|>")] * n,
-            tid("<|vision_end|>"),
-            *self.enc("<|im_end|>\n<|im_start|>query\n"),
-        ]
-        queries, longest = len(asked[0]), max(len(row) for rows in asked for row in rows)
-        pad = self.tokenizer.pad_token_id
+        B, count = len(grid), len(rows[0])
+        prefix = self.around(int(grid[0, 1]) * int(grid[0, 2]) // 4, before, after)
+        longest, pad = max(len(row) for own in rows for row in own), self.tokenizer.pad_token_id
         tokens = torch.tensor(
-            [[row + [pad] * (longest - len(row)) for row in rows] for rows in asked], device=self.device
+            [[row + [pad] * (longest - len(row)) for row in own] for own in rows], device=self.device
         )
         page = torch.tensor([prefix] * B, device=self.device)
-        key = (int(grid[0, 1]), int(grid[0, 2]), "judge")
+        image = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        key = (int(grid[0, 1]), int(grid[0, 2]), len(prefix))
         if key not in self.positions:
-            types = (page[:1] == tid("<|image_pad|>")).int()
+            types = (page[:1] == image).int()
             self.positions[key] = self.model.model.get_rope_index(page[:1], types, grid[:1])[0]
-        own = torch.arange(longest, device=self.device).repeat(queries)
+        own = torch.arange(longest, device=self.device).repeat(count)
         positions = torch.cat(
             [self.positions[key][:, 0], (self.positions[key].max() + 1 + own).expand(3, -1)], 1
         )
-        # 0 stands for the page; a token sees the page and, of its own query, what came before it.
+        # 0 stands for the page; a token sees the page and, of its own row, what came before it.
         part = torch.cat(
             [
                 own.new_zeros(len(prefix)),
-                1 + torch.arange(queries, device=self.device).repeat_interleave(longest),
+                1 + torch.arange(count, device=self.device).repeat_interleave(longest),
             ]
         )
         unseen = ~((part[:, None] == part) | (part == 0)).tril()
         blind = torch.zeros(unseen.shape, device=self.device).masked_fill(unseen, -1e9)
         ids = torch.cat([page, tokens.view(B, -1)], 1)
-        mask = ids == tid("<|image_pad|>")
+        mask = ids == image
         x = self.text.embed_tokens(ids)
         h = self.text(
             inputs_embeds=x.masked_scatter(mask.unsqueeze(-1), out.pooler_output.to(x.dtype)),
@@ -827,8 +832,54 @@ class Reader:
             visual_pos_masks=mask,
             deepstack_visual_embeds=out.deepstack_features,
         ).last_hidden_state[:, len(prefix) :]
+        return h.view(*tokens.shape, -1), tokens
+
+    def yes_or_no(self, out, grid, asked: list[list[list[int]]]):
+        """The log-odds of "yes" at each token of each query, (pages, queries, tokens), and the tokens.
+
+        ``asked`` holds the token ids of each page's queries; a query's last token, which gives the answer, is
+        the one that opens the model's turn.
+        """
+        before = self.enc(f"<|im_start|>system\n{RERANK}<|im_end|>\n<|im_start|>document\n")
+        after = self.enc("<|im_end|>\n<|im_start|>query\n")
+        h, tokens = self.side_by_side(out, grid, before, after, asked)
         words = self.text.embed_tokens.weight[[self.enc("yes")[0], self.enc("no")[0]]].float()
-        return (h.float() @ (words[0] - words[1])).view(tokens.shape), tokens
+        return h.float() @ (words[0] - words[1]), tokens
+
+    def speak(self, out, grid, batch: dict):
+        """How well a page's heading is read aloud, and passages of it: cross-entropy a token.
+
+        The heading comes without a request, a passage after the line that it follows. Returns both losses,
+        and how often the next token of a heading is right.
+        """
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        def turn(asked: str, said: str, limit: int | None = None) -> tuple[list[int], int]:
+            """Token ids from the end of the page on, and how many of them are not the model's."""
+            given = self.enc(asked) + self.after + self.assistant
+            text = self.enc(said.strip())
+            whole = text[:limit] if limit and len(text) > limit else text + self.after
+            return given + whole, len(given)
+
+        turns = [
+            [turn("", title), *(turn(asked, said, PASSAGE_TOKENS) for asked, said in read)]
+            for title, read in zip(batch["headings"], batch["passages"])
+        ]
+        rows = [[row for row, _ in own] for own in turns]
+        h, tokens = self.side_by_side(out, grid, self.before, [], rows)
+        given = torch.tensor([[n for _, n in own] for own in turns], device=self.device)[..., None]
+        length = torch.tensor([[len(row) for row in own] for own in rows], device=self.device)[..., None]
+        place = torch.arange(tokens.shape[2] - 1, device=self.device)  # what stands there foretells the next
+        wanted = (place >= given - 1) & (place < length - 1)
+        losses = {}
+        for name, which in (("spoken", slice(0, 1)), ("passage", slice(1, None))):
+            spoken = wanted[:, which]
+            logits = h[:, which, :-1][spoken].float() @ self.text.embed_tokens.weight.T.float()
+            target = tokens[:, which, 1:][spoken]
+            losses[name] = cross_entropy(logits, target)
+            losses.setdefault("next", (logits.argmax(-1) == target).float().mean())
+        return losses
 
     def judge(self, out, grid, batch: dict, reach: int = 3):
         """Whether a page answers a query, by the odds of "yes" against "no" after both.
@@ -898,6 +949,11 @@ class Reader:
                 out, grid = self.see(batch["pixels"])
             figures = self.judge(out, grid, batch)
             return figures["pair"] + figures["list"] + figures["token"], figures
+        if stage == "speak":
+            with torch.no_grad():
+                out, grid = self.see(batch["pixels"])
+            figures = self.speak(out, grid, batch)
+            return figures["spoken"] + figures["passage"], figures
         if stage == "match":
             out, grid = self.imitate(batch)
             loss, figures = 0.0, {}
@@ -939,12 +995,13 @@ def _patchify(x):
 
 #: stage -> (share of the budget, batch size as a factor of --batch, peak learning rate)
 #: Many small steps beat few large ones while there is a target for every patch.
-#: ``judge`` makes another model, the reranker, from the one that the others made: only with --stage.
+#: ``judge`` and ``speak`` make models of their own from the one that the others made: only with --stage.
 STAGES = {
     "see": (0.30, 0.19, 2e-3),
     "match": (0.06, 0.65, 1e-3),
     "read": (0.64, 0.65, 8e-4),
     "judge": (0.0, 0.33, 7e-4),
+    "speak": (0.0, 0.33, 1e-3),
 }
 
 
@@ -1039,8 +1096,13 @@ class Average:
 
 
 def state_file(stage: str | None) -> Path:
-    """Where a training keeps its state; the reranker has one of its own."""
-    return STATE.with_name("judge.pt") if stage == "judge" else STATE
+    """Where a training keeps its state; a stage that makes a model of its own has one of its own."""
+    return STATE.with_name(f"{stage}.pt") if stage in OWN else STATE
+
+
+def log_file(stage: str | None) -> Path:
+    """Where a training keeps its log, beside its state."""
+    return STATE.with_name(f"{stage}_log.json" if stage in OWN else "training_log.json")
 
 
 def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
@@ -1066,10 +1128,10 @@ def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
         had = {s: f"{minutes:.1f} min, {state['pages'][s]} pages" for s, minutes in state["spent"].items()}
         quiet or print("resumed:", had, flush=True)
         return state
-    judge = args.stage == "judge"
-    again = judge and not args.fresh and (OUT / "small-reranker" / "model.safetensors").is_file()
-    name = "small-reranker" if again else "small-vlm"
-    if (OUT / "small-vlm" / HEADS).is_file() and (judge or not args.fresh):
+    own = args.stage in OWN
+    # The embedding model holds the weights that the first three stages left.
+    name = OWN[args.stage] if own and not args.fresh else "small-embedding"
+    if (OUT / "small-vlm" / HEADS).is_file() and (own or not args.fresh):
         quiet or print(f"goes on from data/checkpoints/{name}; the optimizer starts anew", flush=True)
         return load_shipped(reader, name)
     return {
@@ -1084,7 +1146,7 @@ def begin_stage(stage: str, reader: Reader, optimizer, state: dict, quiet: bool)
     """What a stage needs first: aligned towers after ``see``, imitated tokens for ``match``."""
     import torch
 
-    if stage in ("see", "judge"):
+    if stage == "see" or stage in OWN:
         reader.vision.requires_grad_(stage == "see")
         return
     words, fonts = pages.read_assets(ASSETS)
@@ -1133,7 +1195,7 @@ def train(rank: int, args, store: str | None = None) -> None:
     amp = torch.autocast(args.device, torch.bfloat16, enabled=args.bf16)
     if args.bf16 and args.device == "cpu":  # the fused kernel is slower there at 32 dimensions a head
         reader.vision.set_attn_implementation("eager")
-        if args.stage == "judge":  # and with a mask that is not plainly causal
+        if args.stage in OWN:  # and with a mask that is not plainly causal
             reader.text.set_attn_implementation("eager")
 
     file = state_file(args.stage)
@@ -1150,7 +1212,7 @@ def train(rank: int, args, store: str | None = None) -> None:
             file.with_suffix(".tmp"),
         )
         os.replace(file.with_suffix(".tmp"), file)
-        file.with_name(LOGS[args.stage == "judge"]).write_text(json.dumps(state, indent=1))
+        log_file(args.stage).write_text(json.dumps(state, indent=1))
 
     for stage, (_, factor, peak) in STAGES.items():
         if budget[stage] <= 0 or (state["spent"][stage] >= budget[stage] and not args.stage):
@@ -1209,7 +1271,7 @@ def train(rank: int, args, store: str | None = None) -> None:
                 reported = time.time()
         state["spent"][stage] = had + budget[stage]
         rank or save()
-    if rank or args.stage == "judge":
+    if rank or args.stage in OWN:
         return
     final = evaluate(reader, n_pages=500, n_queries=500)
     state["log"].append({"stage": "end", **final})
@@ -1217,12 +1279,14 @@ def train(rank: int, args, store: str | None = None) -> None:
     print("end:", final, flush=True)
 
 
-def load_shipped(reader: Reader, name: str = "small-vlm") -> dict:
+def load_shipped(reader: Reader, name: str = "small-embedding") -> dict:
     """Loads weights and heads of a shipped checkpoint; returns the state of its training."""
     from safetensors.torch import load_file
 
     weights = load_file(OUT / name / "model.safetensors", device=reader.device)
-    reader.model.load_state_dict(weights, strict=False)
+    weights = {key if key.startswith("model.") else f"model.{key}": w for key, w in weights.items()}
+    missing = reader.model.load_state_dict(weights, strict=False).missing_keys
+    assert set(missing) <= {"lm_head.weight"}, f"{name} lacks {missing[:3]}"  # tied to the embeddings
     heads = load_file(OUT / "small-vlm" / HEADS, device=reader.device)
     reader.scale.data = heads.pop("scale")
     reader.heads.load_state_dict(heads)
@@ -1245,17 +1309,20 @@ def export() -> None:
     """Writes the checkpoints whose training left a state, in bfloat16, each replaced as a whole."""
     processor = load_or_build_processor()
     writers = {"small-vlm": write_vlm, "small-embedding": write_embedding, "small-reranker": write_reranker}
-    files = {name: state_file("judge" if name == "small-reranker" else None) for name in writers}
+    stages: dict[str, str | None] = dict.fromkeys(writers) | {
+        name: stage for stage, name in OWN.items() if state_file(stage).is_file()
+    }
+    files = {name: state_file(stage) for name, stage in stages.items()}
     if not any(file.is_file() for file in files.values()):
         raise SystemExit(f"{STATE} is missing: run `python {Path(__file__).name} train` first")
     for name, write in writers.items():
-        if not files[name].is_file():
+        if not files[name].is_file() or (name == "small-reranker" and stages[name] is None):
             continue
         model, saved = trained(files[name], processor)
         temporary = OUT / f".{name}"
         shutil.rmtree(temporary, ignore_errors=True)
         write(temporary, model, processor, saved)
-        log = WORK / LOGS[name == "small-reranker"]
+        log = log_file(stages[name])
         shutil.copyfile(log, temporary / "training_log.json")
         text = card(name, model, json.loads(log.read_text()))
         (temporary / "README.md").write_text(text, encoding="utf-8")
@@ -1288,19 +1355,24 @@ def write_vlm(folder: Path, model, processor, saved: dict) -> None:
 
 
 def write_embedding(folder: Path, model, processor, saved: dict) -> None:
-    """The same weights as an embedding model."""
+    """The reader's weights as an embedding model."""
+    import tempfile
+
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
-    transformer = Transformer(str(OUT / "small-vlm"), model_kwargs={"dtype": torch.bfloat16})
-    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken")
-    SentenceTransformer(
-        modules=[transformer, pooling, Normalize()],
-        prompts={"query": INSTRUCTION, "document": INSTRUCTION},
-        default_prompt_name="query",
-        device="cpu",
-    ).save(str(folder), create_model_card=False)
+    with tempfile.TemporaryDirectory() as plain:
+        model.save_pretrained(plain)
+        processor.save_pretrained(plain)
+        transformer = Transformer(plain, model_kwargs={"dtype": torch.bfloat16})
+        pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="lasttoken")
+        SentenceTransformer(
+            modules=[transformer, pooling, Normalize()],
+            prompts={"query": INSTRUCTION, "document": INSTRUCTION},
+            default_prompt_name="query",
+            device="cpu",
+        ).save(str(folder), create_model_card=False)
 
 
 def write_reranker(folder: Path, model, processor, saved: dict) -> None:
@@ -1447,7 +1519,9 @@ def main() -> None:
         "--stage", choices=list(STAGES), help="this stage only, with a learning-rate schedule of its own"
     )
     t.add_argument(
-        "--fresh", action="store_true", help="start from random weights; the stage judge: from small-vlm"
+        "--fresh",
+        action="store_true",
+        help="start from random weights; a stage that makes a model of its own: from small-embedding",
     )
     t.add_argument("--seed", type=int, default=7)
     t.add_argument("--report", type=float, default=30, help="seconds between log lines")
