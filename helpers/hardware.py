@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+TOGETHER = 8  # pictures of equal size that attend in one call
 HEADLESS = "VDR_COURSE_HEADLESS"  # environment variable: set by tools/run_course.py, nobody looks on
 
 
@@ -135,8 +136,9 @@ def _attend_together(
     lengths = cu_seqlens.diff().tolist()
     pictures = [states.split(lengths) for states in (query, key, value)]
     outputs: list = [None] * len(lengths)
-    for length in set(lengths):
-        places = [place for place, other in enumerate(lengths) if other == length]
+    equal = [[place for place, other in enumerate(lengths) if other == length] for length in set(lengths)]
+    # A few at a time: blocks of memory of the same size from step to step, which can be used again.
+    for places in (group[i : i + TOGETHER] for group in equal for i in range(0, len(group), TOGETHER)):
         # (pictures, heads, patches of one, size of a head)
         query, key, value = (torch.stack([part[i] for i in places]).transpose(1, 2) for part in pictures)
         if self.config._attn_implementation == "eager":
