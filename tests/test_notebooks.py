@@ -195,9 +195,12 @@ def test_nothing_branches_on_the_profiles_name(file):
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
-    """One headless run of the whole course on the small profile: what it printed, its ledger, its folder."""
+    """One headless run of the whole course on the small profile: what it printed, its ledger, its folder.
+
+    Rerankers are trained on a quarter of the queries, to save minutes: no test asks how good these became.
+    """
     runs = tmp_path_factory.mktemp("runs")
-    shown = run_course(VDR_COURSE_RUNS=str(runs))
+    shown = run_course("-p", "RERANKER_TRAIN_QUERIES", "400", VDR_COURSE_RUNS=str(runs))
     assert shown.returncode == 0, shown.stdout[-6000:]
     return shown.stdout, ledger.load(runs / "small" / "results.json"), runs / "small"
 
