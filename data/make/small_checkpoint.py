@@ -757,16 +757,12 @@ class Reader:
             ]
         longest, pad = max(map(len, tails)), self.tokenizer.pad_token_id
         ids = torch.tensor([prefix + t + [pad] * (longest - len(t)) for t in tails], device=self.device)
-        key = (gh, gw, ids.shape[1])
-        if key not in self.positions:
-            types = (ids[:1] == image).int()
-            self.positions[key] = self.model.model.get_rope_index(ids[:1], types, grid[:1])[0]
         mask = ids == image
         x = self.text.embed_tokens(ids)
         x = x.masked_scatter(mask.unsqueeze(-1), out.pooler_output.to(x.dtype))
         h = self.text(
             inputs_embeds=x,
-            position_ids=self.positions[key].expand(3, B, -1),
+            position_ids=self.rotation(ids, grid).expand(3, B, -1),
             attention_mask=None,
             use_cache=False,
             visual_pos_masks=mask,
@@ -787,6 +783,15 @@ class Reader:
         page = [tid("<|vision_start|>"), *[tid("<|image_pad|>")] * cells, tid("<|vision_end|>")]
         return [*before, *page, *after]
 
+    def rotation(self, ids, grid):
+        """Rotary positions (3, 1, tokens) of rows that hold a page of one grid in the same place."""
+        mask = ids[:1] == self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+        # They hang on where the page stands and on the row's length, not on the words around it.
+        key = (int(grid[0, 1]), int(grid[0, 2]), ids.shape[1], int(mask.int().argmax()))
+        if key not in self.positions:
+            self.positions[key] = self.model.model.get_rope_index(ids[:1], mask.int(), grid[:1])[0]
+        return self.positions[key]
+
     def side_by_side(self, out, grid, before: list[int], after: list[int], rows: list[list[list[int]]]):
         """Hidden states of several continuations of each page, (pages, rows, tokens, width), and the tokens.
 
@@ -804,14 +809,9 @@ class Reader:
         )
         page = torch.tensor([prefix] * B, device=self.device)
         image = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
-        key = (int(grid[0, 1]), int(grid[0, 2]), len(prefix))
-        if key not in self.positions:
-            types = (page[:1] == image).int()
-            self.positions[key] = self.model.model.get_rope_index(page[:1], types, grid[:1])[0]
+        shared = self.rotation(page, grid)
         own = torch.arange(longest, device=self.device).repeat(count)
-        positions = torch.cat(
-            [self.positions[key][:, 0], (self.positions[key].max() + 1 + own).expand(3, -1)], 1
-        )
+        positions = torch.cat([shared[:, 0], (shared.max() + 1 + own).expand(3, -1)], 1)
         # 0 stands for the page; a token sees the page and, of its own row, what came before it.
         part = torch.cat(
             [
@@ -1309,14 +1309,13 @@ def export() -> None:
     """Writes the checkpoints whose training left a state, in bfloat16, each replaced as a whole."""
     processor = load_or_build_processor()
     writers = {"small-vlm": write_vlm, "small-embedding": write_embedding, "small-reranker": write_reranker}
-    stages: dict[str, str | None] = dict.fromkeys(writers) | {
-        name: stage for stage, name in OWN.items() if state_file(stage).is_file()
-    }
+    spoken = "speak" if state_file("speak").is_file() else None
+    stages = {"small-vlm": spoken, "small-embedding": None, "small-reranker": "judge"}
     files = {name: state_file(stage) for name, stage in stages.items()}
     if not any(file.is_file() for file in files.values()):
         raise SystemExit(f"{STATE} is missing: run `python {Path(__file__).name} train` first")
     for name, write in writers.items():
-        if not files[name].is_file() or (name == "small-reranker" and stages[name] is None):
+        if not files[name].is_file():
             continue
         model, saved = trained(files[name], processor)
         temporary = OUT / f".{name}"
