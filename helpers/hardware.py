@@ -156,11 +156,21 @@ def peak_memory_mb() -> float:
     """Return the most memory used so far, in MB (10^6 bytes): of the GPU if there is one, else of this
     process.
     """
-    if "torch" in sys.modules and device() == "cuda":
-        import torch
+    return _gpu_peak_mb() or process_peak_memory_mb()
 
-        return torch.cuda.max_memory_reserved() / 1e6
-    return process_peak_memory_mb()
+
+def section_peak_memory_mb() -> float:
+    """As `peak_memory_mb`, but on a CPU of the largest process where a notebook has started others."""
+    return _gpu_peak_mb() or largest_process_mb()
+
+
+def _gpu_peak_mb() -> float:
+    """The GPU memory that this process has reserved at most, in MB; 0 without a GPU."""
+    if "torch" not in sys.modules or device() != "cuda":
+        return 0.0
+    import torch
+
+    return torch.cuda.max_memory_reserved() / 1e6
 
 
 def process_peak_memory_mb() -> float:
@@ -180,7 +190,27 @@ def process_peak_memory_mb() -> float:
         return psutil.Process().memory_info().peak_wset / 1e6
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, kilobytes elsewhere
+    return _maxrss_mb(resource.RUSAGE_SELF)
+
+
+def largest_process_mb() -> float:
+    """Return the largest resident size so far, in MB, of this process or of one that it started and that has
+    ended, whichever was larger.
+    """
+    own = process_peak_memory_mb()
+    if sys.platform == "win32":
+        return own
+    import resource
+
+    # A child begins with its parent's figure, so a small child shows no more than `own`.
+    return max(own, _maxrss_mb(resource.RUSAGE_CHILDREN))
+
+
+def _maxrss_mb(who: int) -> float:
+    """The resource module's largest resident size of `who`, in MB."""
+    import resource
+
+    peak = resource.getrusage(who).ru_maxrss  # bytes on macOS, kilobytes elsewhere
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 

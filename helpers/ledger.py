@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers.hardware import device_name, peak_memory_mb
+from helpers.hardware import device_name, section_peak_memory_mb
 from helpers.profiles import Profile, run_dir
 
 SCHEMA = 1  # raise it when the meaning of a figure changes: older files are then refused
@@ -59,7 +59,7 @@ class Section:
         """Write the section into the profile's ledger and return it. Other notebooks' sections are kept."""
         written = {
             "seconds": round(time.perf_counter() - self._started, 1),
-            "peak_memory_mb": round(peak_memory_mb(), 1),
+            "peak_memory_mb": round(section_peak_memory_mb(), 1),
             "device": device_name(),
             "versions": versions(),
             "seed": self.profile.seed,

@@ -35,6 +35,15 @@ def test_kept_memory_costs_fewer_page_faults():
     assert after < before / 4, (before, after)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no figure for ended processes there")
+def test_memory_of_an_ended_process_counts():
+    before = hardware.largest_process_mb()
+    held = int(before) + 200
+    subprocess.run([sys.executable, "-c", f"bytearray(b'x') * {held * 10**6}"], check=True)
+    assert held < hardware.largest_process_mb() < held + 200
+    assert hardware.process_peak_memory_mb() < held  # this one's own
+
+
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_the_faster_vision_tower_gives_what_the_librarys_gives(attention, monkeypatch):
     import torch

@@ -150,8 +150,8 @@ def test_reranker_pretraining_form_equals_the_librarys(maker):
     assert np.allclose(np.ravel(ours), theirs, atol=1e-3)
 
 
-def test_headings_and_passages_side_by_side_are_those_of_rows_of_their_own(model, maker):
-    """A page's heading and passages share one row and do not see each other."""
+def test_what_is_read_and_written_side_by_side_is_that_of_rows_of_their_own(model, maker):
+    """A page's heading, query and passages share one row and do not see each other."""
     import torch
 
     reader = reader_of("small-vlm", model.tokenizer)
@@ -163,6 +163,7 @@ def test_headings_and_passages_side_by_side_are_those_of_rows_of_their_own(model
         both, one = reader.speak(out, grid, batch), reader.speak(out, grid, alone)
     assert float(both["spoken"]) == pytest.approx(float(spoken), rel=1e-4)
     assert float(both["spoken"]) == pytest.approx(float(one["spoken"]), rel=1e-4)
+    assert float(both["query"]) == pytest.approx(float(one["query"]), rel=1e-4)
     assert 0 <= float(both["next"]) <= 1 and float(both["passage"]) > 0
 
 

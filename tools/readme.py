@@ -64,7 +64,7 @@ def map_part(measured: Path = MEASURED, notebooks: Path = ROOT / "notebooks") ->
         lines += [
             "",
             f"The numbered ones together, which `make course` runs: {clock(total)}, on {device}, and a few "
-            "seconds more for each to start.",
+            "seconds more for each to start. Memory is that of the largest process.",
         ]
     return "\n".join(lines)
 
@@ -108,7 +108,7 @@ def speed_part(folder: Path = MEASURED.parent) -> str:
         lines += [
             *([""] if lines else []),
             f"Evaluating {sizes} sizes of the embedding, {found['queries']} queries over {found['pages']:,} "
-            f"pages: {seconds['course']:.0f} s against {seconds['article']:.0f} s with one evaluator a size, "
+            f"pages: {seconds['course']:.1f} s against {seconds['article']:.1f} s with one evaluator a size, "
             f"**{found['ratio']:.0f} times** as fast; largest difference {found['largest_difference']:.0e}.",
         ]
     return "\n".join(lines) or NOT_MEASURED

@@ -117,16 +117,16 @@ def edits(a: str, b: str) -> int:
     return int(row[-1])
 
 
-def read_aloud(vlm, processor, images: list) -> list[str]:
-    """What the model says is the heading of each page: greedy decoding."""
+def read_aloud(vlm, processor, images: list, request: str = "") -> list[str]:
+    """What the model says of each page, its heading or what else it is asked for: greedy decoding."""
     import torch
 
-    said = []
+    said, asked = [], [{"type": "text", "text": request}] if request else []
     for start in range(0, len(images), BATCH):
         messages = [
             [
                 {"role": "system", "content": small_checkpoint.INSTRUCTION},
-                {"role": "user", "content": [{"type": "image", "image": image}]},
+                {"role": "user", "content": [{"type": "image", "image": image}, *asked]},
             ]
             for image in images[start : start + BATCH]
         ]
@@ -309,6 +309,8 @@ def measure(
         report[name] = {"pages": count} | retrieval(retriever, page, queries)
         report[name]["any wording"] = retrieval(retriever, page, dict(enumerate(wordings)))
         report[name]["heading cer"] = error_rate(read_aloud(vlm, processor, images), samples)
+        asked = read_aloud(vlm, processor, images, small_checkpoint.ASK)
+        report[name]["written queries"] = retrieval(retriever, page, dict(enumerate(asked)))
         if rerank_count and name == "seen":
             some = dict(list(queries.items())[:rerank_count])
             report["reranked"] = reranked(retriever, reranker, images, page, some)

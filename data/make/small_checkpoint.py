@@ -18,7 +18,8 @@ plateau from random weights: the text side learns to ignore the picture.
 Two more make a model of their own from the result, with the vision tower as it is. ``judge``, a reranker: a
 page, a query, and "yes" or "no". Whether a page answers is one bit a pair; so each token of the query is also
 asked whether it stands on the page, and the right page must come first among look-alikes. ``speak``, the
-model that reads aloud: a heading has few tokens to learn from, so passages of the same page are read too.
+model that reads aloud and writes a query for a page: a heading has few tokens to learn from, so passages of
+the same page are read too.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ OWN = {"judge": "small-reranker", "speak": "small-vlm"}
 LANGUAGES = {"german": "de", "french": "fr"}  # never trained on: words for ``reading.py``
 INSTRUCTION = "Represent the user's input."  # the Qwen3-VL-Embedding family's default instruction
 READ_ON = "Read on from: "  # and a line of the page; without a word, the heading is read
+ASK = "Write a search query for this page."
 PASSAGES = 2  # of a page in ``speak``, of at most so many tokens
 PASSAGE_TOKENS = 48
 VOCABULARY = 1024
@@ -504,10 +506,11 @@ def make_batch(
         samples = [maker.page(None, fmt) for _ in range(size - len(made))]
         made += [(s.pixels, characters(s, tokenizer)) for s in samples]
         return {"pixels": np.stack([p for p, _ in made]), **dense_targets([c for _, c in made], fmt)}
-    # A query costs a tenth of a page, so each page gets two.
     painted = stage != "match"
     groups = {"match": 0.3, "read": 0.65, "judge": 0.75, "speak": 0.0}[stage]
-    samples, queries = pages.group_batch(maker, size, groups, draw=painted, queries_a_page=2)
+    # A query costs a tenth of a page to embed, so each page gets two.
+    each = 1 if stage == "speak" else 2
+    samples, queries = pages.group_batch(maker, size, groups, draw=painted, queries_a_page=each)
     height, width, _ = samples[0].pixels.shape
     return {
         "queries": queries,
@@ -847,10 +850,10 @@ class Reader:
         return h.float() @ (words[0] - words[1]), tokens
 
     def speak(self, out, grid, batch: dict):
-        """How well a page's heading is read aloud, and passages of it: cross-entropy a token.
+        """How well a page's heading is read aloud, a query for it written, and passages of it read.
 
-        The heading comes without a request, a passage after the line that it follows. Returns both losses,
-        and how often the next token of a heading is right.
+        The heading comes without a request, a passage after the line that it follows. Returns the three
+        losses, cross-entropy a token, and how often the next token of a heading is right.
         """
         import torch
         from torch.nn.functional import cross_entropy
@@ -863,8 +866,8 @@ class Reader:
             return given + whole, len(given)
 
         turns = [
-            [turn("", title), *(turn(asked, said, PASSAGE_TOKENS) for asked, said in read)]
-            for title, read in zip(batch["headings"], batch["passages"])
+            [turn("", title), turn(ASK, query), *(turn(*passage, PASSAGE_TOKENS) for passage in read)]
+            for title, query, read in zip(batch["headings"], batch["queries"], batch["passages"])
         ]
         rows = [[row for row, _ in own] for own in turns]
         h, tokens = self.side_by_side(out, grid, self.before, [], rows)
@@ -873,7 +876,7 @@ class Reader:
         place = torch.arange(tokens.shape[2] - 1, device=self.device)  # what stands there foretells the next
         wanted = (place >= given - 1) & (place < length - 1)
         losses = {}
-        for name, which in (("spoken", slice(0, 1)), ("passage", slice(1, None))):
+        for name, which in (("spoken", slice(0, 1)), ("query", slice(1, 2)), ("passage", slice(2, None))):
             spoken = wanted[:, which]
             logits = h[:, which, :-1][spoken].float() @ self.text.embed_tokens.weight.T.float()
             target = tokens[:, which, 1:][spoken]
@@ -953,7 +956,7 @@ class Reader:
             with torch.no_grad():
                 out, grid = self.see(batch["pixels"])
             figures = self.speak(out, grid, batch)
-            return figures["spoken"] + figures["passage"], figures
+            return figures["spoken"] + figures["passage"] + 0.5 * figures["query"], figures
         if stage == "match":
             out, grid = self.imitate(batch)
             loss, figures = 0.0, {}
@@ -1459,7 +1462,8 @@ def card(name: str, model, log: dict) -> str:
         "small-reranker": 'CrossEncoder("data/checkpoints/small-reranker")',
     }[name]
     what = {
-        "small-vlm": "A Qwen3-VL with its language head, trained to read the heading of a page aloud.",
+        "small-vlm": "A Qwen3-VL with its language head, trained to read the heading of a page aloud"
+        + (f', and, asked "{ASK}", to write one.' if log["spent"].get("speak") else "."),
         "small-embedding": "An embedding model: last-token pooling, normalised, one instruction; its first "
         f"{', '.join(map(str, SHORT[:-1]))} or {SHORT[-1]} dimensions work alone.",
         "small-reranker": 'A reranker that reads a page, then a query, and gives the log-odds of "yes".',
