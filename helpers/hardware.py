@@ -257,14 +257,33 @@ def keep_freed_memory() -> bool:
     """
     if sys.platform != "linux" or device() == "cuda":
         return False
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
+    mallopt = _glibc("mallopt")
+    return bool(mallopt and mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def give_back_freed_memory() -> bool:
+    """Return memory that the allocator keeps, and no tensor uses, to the system; say whether there was any.
+
+    After `keep_freed_memory` a process grows for as long as it trains: batches differ in length, and a hole
+    between two tensors fits the next one only if that is no larger. Called once in a few steps, this holds
+    the process near what it really uses, at the price of the faults that the next step then has.
+    `malloc_trim(3)` describes it.
+    """
+    if sys.platform != "linux" or device() == "cuda":
+        return False
+    trim = _glibc("malloc_trim")
+    return bool(trim and trim(0))
+
+
+def _glibc(name: str):
+    """A function of glibc, or None where the C library is another."""
     import ctypes
 
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
     try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        return getattr(ctypes.CDLL("libc.so.6"), name)
     except (OSError, AttributeError):
-        return False
-    return bool(mallopt(M_MMAP_THRESHOLD, 2**30) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+        return None
 
 
 def watched() -> bool:

@@ -21,6 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+VISION_LAYERS = ("qkv", "attn.proj", "mlp.linear_fc1", "mlp.linear_fc2")
+MERGER_LAYERS = ("merger.linear_fc1", "merger.linear_fc2")  # between the two
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ PROFILES: dict[str, Profile] = {
         adapter_rank=None,
         adapter_learning_rate=7e-3,
         adapter_epochs=4.0,
-        adapter_layers=(*TEXT_LAYERS, "qkv", "attn.proj", "mlp.linear_fc1", "mlp.linear_fc2"),
+        adapter_layers=(*TEXT_LAYERS, *VISION_LAYERS, *MERGER_LAYERS, "embed_tokens"),
         seed=12,
         reranker_batch_size=32,
         reranker_learning_rate=2e-4,

@@ -6,7 +6,9 @@ import time
 
 from transformers import PrinterCallback, TrainerCallback
 
-from helpers.hardware import watched
+from helpers.hardware import give_back_freed_memory, watched
+
+GIVE_BACK = 5  # steps
 
 
 class Progress(TrainerCallback):
@@ -69,7 +71,18 @@ class Progress(TrainerCallback):
         plt.close(figure)
 
 
+class KeepSmall(TrainerCallback):
+    """Gives back freed memory every few steps, which `hardware.keep_freed_memory` would let add up."""
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        if state.global_step % GIVE_BACK == 0:
+            give_back_freed_memory()
+
+
 def report(trainer, metric: str) -> None:
-    """Let `trainer` report through `Progress` instead of its own table, which a headless run cannot show."""
+    """Let `trainer` report through `Progress` instead of its own table, which a headless run cannot show, and
+    keep its process small on a CPU.
+    """
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress(metric))
+    trainer.add_callback(KeepSmall)

@@ -35,6 +35,32 @@ def test_kept_memory_costs_fewer_page_faults():
     assert after < before / 4, (before, after)
 
 
+HOLES = """
+import torch
+from helpers import hardware
+
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * 4096 / 1e6
+
+assert hardware.keep_freed_memory()
+made = [torch.ones(250_000) for _ in range(400)]  # a megabyte each
+kept = made[::2]
+del made
+before = resident()
+assert hardware.give_back_freed_memory()
+print(before - resident())
+assert all(bool((tensor == 1).all()) for tensor in kept)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or hardware.device() == "cuda", reason="glibc on a CPU only")
+def test_freed_memory_between_tensors_is_given_back():
+    shown = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert 150 < float(shown.stdout) < 260  # of 200 MB
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no figure for ended processes there")
 def test_memory_of_an_ended_process_counts():
     before = hardware.largest_process_mb()

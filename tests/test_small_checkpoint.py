@@ -155,7 +155,7 @@ def test_what_is_read_and_written_side_by_side_is_that_of_rows_of_their_own(mode
     import torch
 
     reader = reader_of("small-vlm", model.tokenizer)
-    batch = small_checkpoint.make_batch(maker, None, model.tokenizer, "speak", 5)
+    batch = small_checkpoint.make_batch(maker, None, model.tokenizer, "speak", 5) | {"instructed": True}
     alone = {**batch, "passages": [read[:1] for read in batch["passages"]]}
     with torch.no_grad():
         out, grid = reader.see(batch["pixels"])

@@ -122,10 +122,11 @@ def read_aloud(vlm, processor, images: list, request: str = "") -> list[str]:
     import torch
 
     said, asked = [], [{"type": "text", "text": request}] if request else []
+    system = {"role": "system", "content": small_checkpoint.INSTRUCTION}
     for start in range(0, len(images), BATCH):
         messages = [
             [
-                {"role": "system", "content": small_checkpoint.INSTRUCTION},
+                *([] if request else [system]),
                 {"role": "user", "content": [{"type": "image", "image": image}, *asked]},
             ]
             for image in images[start : start + BATCH]

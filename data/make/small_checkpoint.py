@@ -518,6 +518,7 @@ def make_batch(
         "grid": (height // 16, width // 16),
         "headings": [heading(s.content) for s in samples],
         "passages": [passages(s, r) for s in samples] if stage == "speak" else None,
+        "instructed": r.random() < 0.5,  # in ``speak``: who asks a language model gives it no instruction
         **dense_targets([characters(s, tokenizer) for s in samples], (width, height)),
     }
 
@@ -589,7 +590,8 @@ class Reader:
         self.scale = nn.Parameter(torch.tensor(math.log(16.0), device=device))
         self.enc = enc = lambda s: tokenizer(s, add_special_tokens=False)["input_ids"]
         self.opening = enc("<|im_end|>\n<|im_start|>assistant\n")  # ends a query, opens the model's turn
-        self.before = enc(f"<|im_start|>system\n{INSTRUCTION}<|im_end|>\n<|im_start|>user\n")
+        self.user = enc("<|im_start|>user\n")
+        self.before = enc(f"<|im_start|>system\n{INSTRUCTION}<|im_end|>\n") + self.user
         self.after = enc("<|im_end|>\n")
         self.assistant = enc("<|im_start|>assistant\n")
         self.positions: dict = {}
@@ -870,7 +872,8 @@ class Reader:
             for title, query, read in zip(batch["headings"], batch["queries"], batch["passages"])
         ]
         rows = [[row for row, _ in own] for own in turns]
-        h, tokens = self.side_by_side(out, grid, self.before, [], rows)
+        before = self.before if batch["instructed"] else self.user
+        h, tokens = self.side_by_side(out, grid, before, [], rows)
         given = torch.tensor([[n for _, n in own] for own in turns], device=self.device)[..., None]
         length = torch.tensor([[len(row) for row in own] for own in rows], device=self.device)[..., None]
         place = torch.arange(tokens.shape[2] - 1, device=self.device)  # what stands there foretells the next
