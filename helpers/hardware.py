@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import torch
 
 TOGETHER = 8  # pictures of equal size that attend in one call
+KERNELS = 64  # of oneDNN, kept for shapes seen before; a training step has about as many
+#: Where oneDNN, and what PyTorch puts before it, read how many kernels to keep; unset: 1,024 each.
+KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 HEADLESS = "VDR_COURSE_HEADLESS"  # environment variable: set by tools/run_course.py, nobody looks on
 
 
@@ -254,7 +257,13 @@ def keep_freed_memory() -> bool:
     pages costs a fault at the next use. On a CPU, where a training step makes hundreds of such tensors, that
     can take as long as the arithmetic. The price: the process stays as large as it once was. `mallopt(3)`
     describes both settings. Other C libraries and GPUs are left as they are.
+
+    A process grows by something else too: oneDNN compiles a kernel for each new shape of a product in
+    bfloat16, of half a megabyte or so, and batches of different lengths bring new shapes at each step. So
+    fewer are kept from here on (`KERNEL_CACHES`), if no such product was computed yet: call this first.
     """
+    for name in KERNEL_CACHES:
+        os.environ.setdefault(name, str(KERNELS))
     if sys.platform != "linux" or device() == "cuda":
         return False
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them

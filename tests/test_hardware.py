@@ -61,6 +61,42 @@ def test_freed_memory_between_tensors_is_given_back():
     assert 150 < float(shown.stdout) < 260  # of 200 MB
 
 
+SHAPES = """
+import sys
+import torch
+from helpers import hardware
+
+def resident():
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * 4096 / 1e6
+
+if sys.argv[1] == "few":
+    hardware.keep_freed_memory()
+torch.set_num_threads(1)
+layer = torch.nn.Linear(256, 512)
+def compute(rows):
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(torch.ones(rows, 256)).sum().backward()
+
+compute(500)
+before = resident()
+for rows in range(100, 400):
+    compute(rows)
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(not (sys.platform == "linux" and hardware.use_bf16()), reason="no bfloat16 on this CPU")
+@pytest.mark.skipif(hardware.device() == "cuda", reason="on a CPU only")
+def test_kernels_of_many_shapes_do_not_add_up():
+    grown = {}
+    for mode in ("all", "few"):
+        shown = subprocess.run([sys.executable, "-c", SHAPES, mode], capture_output=True, text=True)
+        assert shown.returncode == 0, shown.stderr
+        grown[mode] = float(shown.stdout)
+    assert grown["few"] < grown["all"] / 3, grown
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no figure for ended processes there")
 def test_memory_of_an_ended_process_counts():
     before = hardware.largest_process_mb()

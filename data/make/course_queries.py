@@ -85,6 +85,16 @@ LOOKUP_BARE = [
     "{row} {value} {period} {who}",
     "What page has {value} for {row} at {who} in {period}?",
 ]
+#: Who is named in a letter gets it: the wordings for the page's author would say something else.
+LETTER = {
+    "question": [
+        "What does the letter to {who} say on {topic} in {period}?",
+        "Where is the letter to {who} on {topic} for {period}?",
+    ],
+    "keywords": ["letter to {who} {topic} {period}", "{period} letter to {who}, {topic}"],
+    "paraphrase": ["letter to {who}: {topic}, {period}", "what was {who} written on {topic} in {period}?"],
+}
+LETTER_KIND = "{kind}: letter to {who} on {topic}, {period}"
 COVER_WORDS = ["cover of the {kind}", "cover page of the {kind}", "cover, {kind}"]
 
 
@@ -271,6 +281,10 @@ class QueryMaker:
                 if style in ("question", "keywords")
                 else template
             )
+        if facts.person and page.layout == "letter":
+            # by the name's length: a draw would change every query after this one
+            wordings = LETTER[style]
+            template = LETTER_KIND if "{kind}" in template else wordings[len(who) % len(wordings)]
         if page.topic is COVER:
             if style == "lookup":
                 return None

@@ -56,8 +56,9 @@ ASK = "Write a search query for this page."
 PASSAGES = 2  # of a page in ``speak``, of at most so many tokens
 PASSAGE_TOKENS = 48
 VOCABULARY = 1024
-#: Matryoshka: so many first dimensions of an embedding must find the page too, as in the real family.
-SHORT = (128, 64, 32, 16)
+#: Matryoshka: so many first dimensions of an embedding must find the page too, as in the real family; with
+#: these weights, which add up to 1.
+SHORT = {128: 0.1, 64: 0.2, 32: 0.4, 16: 0.3}
 MAX_PIXELS = 224 * 320
 MEAN, STD = 0.85, 0.3  # white paper near zero: a patch's figure is its ink
 SPECIAL = [
@@ -934,8 +935,8 @@ class Reader:
     def contrast(self, a, b):
         """Symmetric in-batch cross-entropy; returns the loss and how often the right page comes first.
 
-        Half of the loss is that of whole embeddings, half that of their first dimensions (Matryoshka
-        representation learning, https://arxiv.org/abs/2205.13147).
+        A third of the loss is that of whole embeddings, the rest that of their first dimensions (Matryoshka
+        representation learning, https://arxiv.org/abs/2205.13147), which are part of the whole.
         """
         import torch
         from torch.nn.functional import cross_entropy
@@ -944,7 +945,8 @@ class Reader:
         scale = self.scale.exp().clamp(max=50)
         scores = [cosines(a, b, size) * scale for size in (a.shape[1], *SHORT)]
         whole, *short = ((cross_entropy(s, target) + cross_entropy(s.T, target)) / 2 for s in scores)
-        return (whole + sum(short) / len(SHORT)) / 2, (scores[0].argmax(1) == target).float().mean()
+        short = sum(weight * loss for weight, loss in zip(SHORT.values(), short))
+        return (whole + 2 * short) / 3, (scores[0].argmax(1) == target).float().mean()
 
     def loss(self, stage: str, batch: dict, aloud: bool):
         """The loss of a stage on a batch, and its figures; ``aloud`` adds reading headings aloud."""
@@ -1137,7 +1139,7 @@ def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
     own = args.stage in OWN
     # The embedding model holds the weights that the first three stages left.
     name = OWN[args.stage] if own and not args.fresh else "small-embedding"
-    if (OUT / "small-vlm" / HEADS).is_file() and (own or not args.fresh):
+    if (OUT / "small-embedding" / HEADS).is_file() and (own or not args.fresh):
         quiet or print(f"goes on from data/checkpoints/{name}; the optimizer starts anew", flush=True)
         return load_shipped(reader, name)
     return {
@@ -1293,7 +1295,7 @@ def load_shipped(reader: Reader, name: str = "small-embedding") -> dict:
     weights = {key if key.startswith("model.") else f"model.{key}": w for key, w in weights.items()}
     missing = reader.model.load_state_dict(weights, strict=False).missing_keys
     assert set(missing) <= {"lm_head.weight"}, f"{name} lacks {missing[:3]}"  # tied to the embeddings
-    heads = load_file(OUT / "small-vlm" / HEADS, device=reader.device)
+    heads = load_file(OUT / "small-embedding" / HEADS, device=reader.device)
     reader.scale.data = heads.pop("scale")
     reader.heads.load_state_dict(heads)
     return json.loads((OUT / name / "training_log.json").read_text())
@@ -1351,12 +1353,8 @@ def trained(file: Path, processor):
 
 def write_vlm(folder: Path, model, processor, saved: dict) -> None:
     """The model with its language head."""
-    from safetensors.torch import save_file
-
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    # What only training uses, so that a later run can go on from here.
-    save_file({**saved["heads"], "scale": saved["scale"]}, folder / HEADS)
 
 
 def write_embedding(folder: Path, model, processor, saved: dict) -> None:
@@ -1364,6 +1362,7 @@ def write_embedding(folder: Path, model, processor, saved: dict) -> None:
     import tempfile
 
     import torch
+    from safetensors.torch import save_file
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
@@ -1378,6 +1377,8 @@ def write_embedding(folder: Path, model, processor, saved: dict) -> None:
             default_prompt_name="query",
             device="cpu",
         ).save(str(folder), create_model_card=False)
+    # What only training uses, so that a later run can go on from here.
+    save_file({**saved["heads"], "scale": saved["scale"]}, folder / HEADS)
 
 
 def write_reranker(folder: Path, model, processor, saved: dict) -> None:
@@ -1468,7 +1469,7 @@ def card(name: str, model, log: dict) -> str:
         "small-vlm": "A Qwen3-VL with its language head, trained to read the heading of a page aloud"
         + (f', and, asked "{ASK}", to write one.' if log["spent"].get("speak") else "."),
         "small-embedding": "An embedding model: last-token pooling, normalised, one instruction; its first "
-        f"{', '.join(map(str, SHORT[:-1]))} or {SHORT[-1]} dimensions work alone.",
+        f"{', '.join(map(str, sorted(SHORT)[:0:-1]))} or {min(SHORT)} dimensions work alone.",
         "small-reranker": 'A reranker that reads a page, then a query, and gives the log-odds of "yes".',
     }[name]
     pipeline = {"small-vlm": "image-text-to-text", "small-reranker": "text-ranking"}
