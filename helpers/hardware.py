@@ -256,15 +256,17 @@ def keep_freed_memory() -> bool:
     By default every tensor above 128 KB is mapped when made and unmapped when freed, and each of its memory
     pages costs a fault at the next use. On a CPU, where a training step makes hundreds of such tensors, that
     can take as long as the arithmetic. The price: the process stays as large as it once was. `mallopt(3)`
-    describes both settings. Other C libraries and GPUs are left as they are.
+    describes both settings. Other C libraries are left as they are, and so is all with a GPU.
 
     A process grows by something else too: oneDNN compiles a kernel for each new shape of a product in
     bfloat16, of half a megabyte or so, and batches of different lengths bring new shapes at each step. So
     fewer are kept from here on (`KERNEL_CACHES`), if no such product was computed yet: call this first.
     """
+    if device() == "cuda":
+        return False
     for name in KERNEL_CACHES:
         os.environ.setdefault(name, str(KERNELS))
-    if sys.platform != "linux" or device() == "cuda":
+    if sys.platform != "linux":
         return False
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
     mallopt = _glibc("mallopt")

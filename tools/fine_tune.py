@@ -30,7 +30,7 @@ WRONG_PROMPT = "Write a poem about the sea."
 class Settings:
     """What may differ between two short runs. The rest is the profile's, as in notebook 04."""
 
-    rows: int | None = 1024  # None: every row
+    rows: int | None = 1024  # None: the profile's, every row
     batch: int = 32
     epochs: float = 1.0  # passes over the rows
     negatives: int = 0  # hard negatives a row, 0 to 4

@@ -56,8 +56,8 @@ ASK = "Write a search query for this page."
 PASSAGES = 2  # of a page in ``speak``, of at most so many tokens
 PASSAGE_TOKENS = 48
 VOCABULARY = 1024
-#: Matryoshka: so many first dimensions of an embedding must find the page too, as in the real family; with
-#: these weights, which add up to 1.
+#: Matryoshka: so many first dimensions of an embedding must find the page too, as in the real family -> the
+#: weights of their losses, which add up to 1.
 SHORT = {128: 0.1, 64: 0.2, 32: 0.4, 16: 0.3}
 MAX_PIXELS = 224 * 320
 MEAN, STD = 0.85, 0.3  # white paper near zero: a patch's figure is its ink
@@ -935,8 +935,8 @@ class Reader:
     def contrast(self, a, b):
         """Symmetric in-batch cross-entropy; returns the loss and how often the right page comes first.
 
-        A third of the loss is that of whole embeddings, the rest that of their first dimensions (Matryoshka
-        representation learning, https://arxiv.org/abs/2205.13147), which are part of the whole.
+        A third of the loss is that of whole embeddings, the rest that of their first dimensions, weighted by
+        ``SHORT`` (Matryoshka representation learning, https://arxiv.org/abs/2205.13147).
         """
         import torch
         from torch.nn.functional import cross_entropy
@@ -1295,6 +1295,7 @@ def load_shipped(reader: Reader, name: str = "small-embedding") -> dict:
     weights = {key if key.startswith("model.") else f"model.{key}": w for key, w in weights.items()}
     missing = reader.model.load_state_dict(weights, strict=False).missing_keys
     assert set(missing) <= {"lm_head.weight"}, f"{name} lacks {missing[:3]}"  # tied to the embeddings
+    # Those of the embedding model's vision tower, for all three: `judge` and `speak` do not use them.
     heads = load_file(OUT / "small-embedding" / HEADS, device=reader.device)
     reader.scale.data = heads.pop("scale")
     reader.heads.load_state_dict(heads)
@@ -1459,6 +1460,7 @@ def card(name: str, model, log: dict) -> str:
         for s in log["spent"]
         if log["spent"][s]
     )
+    *longer, shortest = SHORT
     measured = proof(name, log["reading"]) if "reading" in log else "Not yet: `data/make/reading.py` does it."
     use = {
         "small-vlm": 'AutoModelForImageTextToText.from_pretrained("data/checkpoints/small-vlm")',
@@ -1469,7 +1471,7 @@ def card(name: str, model, log: dict) -> str:
         "small-vlm": "A Qwen3-VL with its language head, trained to read the heading of a page aloud"
         + (f', and, asked "{ASK}", to write one.' if log["spent"].get("speak") else "."),
         "small-embedding": "An embedding model: last-token pooling, normalised, one instruction; its first "
-        f"{', '.join(map(str, sorted(SHORT)[:0:-1]))} or {min(SHORT)} dimensions work alone.",
+        f"{', '.join(map(str, longer))} or {shortest} dimensions work alone.",
         "small-reranker": 'A reranker that reads a page, then a query, and gives the log-odds of "yes".',
     }[name]
     pipeline = {"small-vlm": "image-text-to-text", "small-reranker": "text-ranking"}

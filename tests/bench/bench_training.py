@@ -1,7 +1,7 @@
 """Training speed: the course's settings against the article's plain ones, on this machine.
 
     python tests/bench/bench_training.py               960 rows, three to six minutes on two CPU cores
-    python tests/bench/bench_training.py --rows 4096   what notebook 04 trains on
+    python tests/bench/bench_training.py --rows 4600   what notebook 04 trains on
     python tests/bench/bench_training.py --each        and the course's settings with one choice taken back
     python tests/bench/bench_training.py --save        and into data/measurements/training_speed.json
 
