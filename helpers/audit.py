@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from helpers import checks, pages
+from helpers.evaluation import repeats
 
 if TYPE_CHECKING:
     import datasets
@@ -49,7 +50,7 @@ def duplicate_pages(
     """
     ids, keys = list(corpus["page_id"]), checks.page_keys(corpus, "image")
     first: dict[str, int] = {}
-    found = []
+    found = [Finding("duplicate id", one, one, "two rows have it") for one in repeats(ids)]
     for row, key in enumerate(keys):
         if first.setdefault(key, row) != row:
             found.append(Finding("duplicate page", ids[first[key]], ids[row], "the same file"))
@@ -120,14 +121,20 @@ def leaks(
         key: (column, row) for column in columns for row, key in enumerate(checks.page_keys(train, column))
     }
     pictures, train_keys = np.stack(list(scored.values())), list(known)
-    distances, nearest = checks.nearest(pictures, np.stack(list(known.values())), near)
-    for index in np.flatnonzero((distances < near) & (pictures.std(axis=1) >= checks.BLANK)):
-        average, key = distances[index], list(scored)[index]
-        page, (column, row) = corpus[places[key]], where[train_keys[nearest[index]]]
-        worst = local_difference(page["image"], train[row][column])
-        if worst < local:
-            detail = f"{average:.2f} grey levels apart on average, {worst:.0f} at most"
-            found.append(Finding("leaked page", page["page_id"], f"row {row}, {column}", detail))
+    for key, picture, (rows_near, distances) in zip(
+        scored, pictures, _near_rows(pictures, np.stack(list(known.values())), near)
+    ):
+        if picture.std() < checks.BLANK:
+            continue
+        page = corpus[places[key]]
+        # The nearest on average may be a sibling page, and the copy the second.
+        for other, average in zip(rows_near, distances):
+            column, row = where[train_keys[other]]
+            worst = local_difference(page["image"], train[row][column])
+            if worst < local:
+                detail = f"{average:.2f} grey levels apart on average, {worst:.0f} at most"
+                found.append(Finding("leaked page", page["page_id"], f"row {row}, {column}", detail))
+                break
     return found
 
 
@@ -164,7 +171,8 @@ def unmarked_answers(
 def to_read(
     runs: Mapping[str, Mapping[str, Mapping[str, float]]], relevant: Mapping[str, set[str]]
 ) -> list[Finding]:
-    """Unmarked pages that every one of several systems ranks above all marked ones: candidates for reading.
+    """Unmarked pages that every one of several systems ranks above all marked ones: candidates for reading,
+    those that all rank high first.
 
     Systems that work differently, such as a text search and a picture model, seldom agree on a wrong page.
 
@@ -181,10 +189,11 @@ def to_read(
             place = next((rank for rank, page in enumerate(order) if page in marked), len(order))
             above.append(order[:place])
         agreed = set.intersection(*map(set, above)) if above else set()
-        for page in sorted(agreed, key=above[0].index):
+        for page in agreed:
             places = ", ".join(f"{name} {order.index(page) + 1}" for name, order in zip(runs, above))
-            found.append(Finding("to read", query, page, f"rank: {places}"))
-    return found
+            total = sum(order.index(page) for order in above)
+            found.append((total, Finding("to read", query, page, f"rank: {places}")))
+    return [finding for _, finding in sorted(found)]
 
 
 def normalized(text: str) -> str:
@@ -203,6 +212,20 @@ def _names(rows: datasets.Dataset) -> list[str]:
     if "query_id" in rows.column_names:
         return list(rows["query_id"])
     return [f"row {row}" for row in range(len(rows))]
+
+
+def _near_rows(a: np.ndarray, b: np.ndarray, near: float):
+    """Yield, for each row of `a` (n, d), the rows of `b` (m, d) whose mean absolute difference is below
+    `near`, nearest first, and the differences.
+    """
+    means = b.mean(axis=1)
+    order = np.argsort(means)
+    for row in a:
+        # a mean of absolute differences is never below the difference of the means
+        low, high = np.searchsorted(means[order], [row.mean() - near, row.mean() + near])
+        distances = np.abs(b[order[low:high]] - row).mean(axis=1)
+        rising = [place for place in np.argsort(distances, kind="stable") if distances[place] < near]
+        yield order[low:high][rising], distances[rising]
 
 
 def _near_pairs(pictures: np.ndarray, near: float):

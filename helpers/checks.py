@@ -138,7 +138,7 @@ def no_shared_pages(
     both = ids.intersection(names)
     if both:
         raise ValueError(
-            f"{len(both)} pages that the model is scored with are trained on, such as {min(both)}. {fix}"
+            f"Trained on pages that the model is scored with: {len(both)}, such as {min(both)}. {fix}"
         )
     trained, scored = page_pictures(train, columns), page_pictures(corpus, ["image"])
     a, b = (np.stack(list(pictures.values())) for pictures in (scored, trained))
@@ -148,9 +148,9 @@ def no_shared_pages(
         worst = int(distance.argmin())
         name = names[page_keys(corpus, "image").index(list(scored)[worst])]
         raise ValueError(
-            f"{int((distance < near).sum())} pages that the model is scored with look like pages trained on, "
-            f"such as {name}, {distance[worst]:.2f} grey levels from one. {fix} If they "
-            f"are different pages all the same, lower `near`, now {near}."
+            "Pages that the model is scored with look like pages trained on: "
+            f"{int((distance < near).sum())}, such as {name}, {distance[worst]:.2f} grey levels from one. "
+            f"{fix} If they are different pages all the same, lower `near`, now {near}."
         )
     return len(trained), len(scored)
 
@@ -260,10 +260,13 @@ def same_prompts(trainer: SentenceTransformerTrainer, row: int = 0, query_prompt
         trained = features[name]["input_ids"][0][mask].tolist()
         if trained != encoded:
             before, after = (model.tokenizer.decode(ids)[:80] for ids in (trained, encoded))
-            raise ValueError(
-                f"Column {name!r} is trained as {before!r} and encoded as {after!r}. Pass the model's "
-                f"prompts to the training arguments: prompts={{{name!r}: model.prompts[...], ...}}."
+            fix = (
+                "Encode queries with the prompt that they are trained with."
+                if query_prompt is not None
+                else "Pass the model's prompts to the training arguments: "
+                f"prompts={{{name!r}: model.prompts[...], ...}}."
             )
+            raise ValueError(f"Column {name!r} is trained as {before!r} and encoded as {after!r}. {fix}")
     return model.tokenizer.decode(caught[0])
 
 
@@ -290,9 +293,13 @@ def no_repeats_in_a_batch(trainer: SentenceTransformerTrainer, batches: int = 20
     return looked_at
 
 
-def guessing_loss(pages: int, dims: int = 1) -> float:
-    """The loss of a model that scores all `pages` of a batch alike: ln(pages), for each of `dims` sizes."""
-    return dims * math.log(pages)
+def guessing_loss(pages: int, weight: float = 1) -> float:
+    """The loss of a model that scores all `pages` of a batch alike: `weight` times ln(pages).
+
+    Args:
+        weight: the sum of the weights that `MatryoshkaLoss` gives to the sizes of the embedding.
+    """
+    return weight * math.log(pages)
 
 
 def loss_fell(

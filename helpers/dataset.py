@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers.evaluation import repeats
 from helpers.pages import fit_image, open_pdf, render_open_page, split_page_id
 from helpers.pages import page_id as make_page_id
 from helpers.profiles import ROOT, Profile, run_dir
@@ -299,19 +300,29 @@ def retrieval_task(
         max_pixels: shrink larger pictures to what the model's processor keeps; saves memory.
 
     Raises:
-        ValueError: a query's page is not in the corpus.
+        ValueError: a query or page that is there twice, a query without a page, or with one that is not in
+        the corpus.
     """
     rows = dataset.remove_columns([name for name in COLUMNS[1:] if name in dataset.column_names])
+    for name, table in (("query_id", rows), ("page_id", corpus)):
+        if twice := repeats(table[name][:]):
+            raise ValueError(f"The {name} {twice[0]!r} is there twice: a query or page has one row.")
     queries = dict(zip(rows["query_id"], rows["query"], strict=True))
     answers = rows["page_ids"] if "page_ids" in rows.column_names else [[page] for page in rows["page_id"]]
     relevant = {query: set(pages) for query, pages in zip(rows["query_id"], answers, strict=True)}
     there = set(corpus["page_id"])
     for query, pages in relevant.items():
-        if not pages <= there:
-            raise ValueError(
-                f"Page {min(pages - there)!r}, which answers query {query!r}, is not in the corpus. Take "
-                "the corpus of the same split: load_corpus(profile, split)."
+        if not pages:
+            raise ValueError(f"The query {query!r} has no page that answers it. Leave it out, or mark one.")
+        missing = next((page for page in sorted(pages, key=str) if page not in there), None)
+        if missing is not None:
+            other = {str(page): page for page in there}.get(str(missing))
+            fix = (
+                "Take the corpus of the same split: load_corpus(profile, split)."
+                if other is None
+                else f"There it is {other!r}: make both strings, or both integers."
             )
+            raise ValueError(f"Page {missing!r}, which answers query {query!r}, is not in the corpus. {fix}")
     images = {
         row["page_id"]: fit_image(row["image"], max_pixels)
         for row in corpus.select_columns(["page_id", "image"])

@@ -5,7 +5,8 @@ Three things describe an evaluation:
 * `run`: query id -> {page id: score}, or -> a list of page ids, best first;
 * `relevant`: query id -> the set of page ids that answer it, or for graded relevance page id -> grade above
   0 (NDCG uses the grade; the other metrics ask only whether there is one);
-* a metric: returns query id -> value for every query of `relevant`. A query that `run` lacks scores 0.
+* a metric: returns query id -> value for every query of `relevant`. A query that `run` lacks scores 0, and a
+  relevant page that it lacks counts as not found: `dataset.retrieval_task` refuses one that is in no corpus.
 
 Pages of equal score are ordered by page id, ascending, so a figure never depends on the order of a
 dictionary. These conventions are those of sentence-transformers' `InformationRetrievalEvaluator`; its
@@ -57,6 +58,8 @@ def rank(
     Raises:
         ValueError: shapes and ids that do not fit together, ids given twice, or embeddings that are not
         finite, or a similarity of another name.
+
+    Of fewer than `k` pages all are kept. An embedding of zeros has similarity 0 to everything.
     """
     if similarity not in ("cosine", "dot"):
         raise ValueError(f"There is no similarity {similarity!r}: cosine or dot.")
@@ -124,8 +127,11 @@ def _fitting(
     for name, rows, ids in (("query", queries, query_ids), ("page", pages, page_ids)):
         if len(rows) != len(ids):
             raise ValueError(f"There are {len(rows)} {name} embeddings and {len(ids)} {name} ids.")
-        if len(set(ids)) != len(ids):
-            raise ValueError(f"The {name} ids hold one id twice.")
+        if twice := repeats(ids):
+            raise ValueError(f"The {name} id {twice[0]!r} is there twice.")
+        wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        if len(wrong):
+            raise ValueError(f"The embedding of {name} {ids[wrong[0]]!r} holds a value that is not finite.")
     if queries.shape[1] != pages.shape[1]:
         raise ValueError(f"Queries have {queries.shape[1]} dimensions and pages {pages.shape[1]}.")
     return queries, pages
@@ -290,24 +296,46 @@ def ordered(scores: Mapping[str, float] | Sequence[str]) -> list[str]:
     return sorted(scores, key=lambda page_id: (-scores[page_id], page_id))
 
 
+def repeats(ids: Sequence) -> list:
+    """The ids that have been there before, in order."""
+    seen: set = set()
+    return [one for one in ids if one in seen or seen.add(one)]
+
+
+def same_kind(a, b) -> bool:
+    """Whether two ids are both strings, or neither."""
+    return isinstance(a, str) == isinstance(b, str)
+
+
 def _hits(run: Run, relevant: Relevant, k: int):
     """Yield (query id, 0-based ranks below k of its relevant pages, its relevant pages)."""
-    unknown = set(run) - set(relevant)
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}.")
+    unknown = [query_id for query_id in run if query_id not in relevant]
     if unknown:
+        known = next(iter(relevant), "")
+        fix = "" if same_kind(unknown[0], known) else " Query ids are strings on both sides, or integers."
         raise ValueError(
-            f"No relevant pages are given for {len(unknown)} queries of the run, such as {min(unknown)!r}."
+            f"No relevant pages are given for {len(unknown)} queries of the run, such as {unknown[0]!r}.{fix}"
         )
     for query_id, pages in relevant.items():
+        if isinstance(pages, str):
+            raise ValueError(f"The relevant pages of query {query_id!r} are a set of ids, not {pages!r}.")
         if not pages:
             raise ValueError(f"The query {query_id!r} has no relevant page, so no metric is defined for it.")
         if isinstance(pages, Mapping) and min(pages.values()) <= 0:
             raise ValueError(f"A grade of the query {query_id!r} is not above 0: leave that page out.")
-        order = ordered(run.get(query_id, ()))[:k]
-        if order and isinstance(order[0], str) != isinstance(next(iter(pages)), str):
-            raise ValueError(
-                f"Page ids of the query {query_id!r} are {order[0]!r} in the run and "
-                f"{next(iter(pages))!r} among the relevant ones: make both strings, or both integers."
-            )
+        order = ordered(run.get(query_id, ()))
+        if twice := repeats(order):
+            raise ValueError(f"The run of query {query_id!r} holds page {twice[0]!r} twice.")
+        for page in pages:
+            other = next((one for one in order if not same_kind(one, page)), None)
+            if other is not None:
+                raise ValueError(
+                    f"Page ids of the query {query_id!r} are {other!r} in the run and {page!r} among the "
+                    "relevant ones: make both strings, or both integers."
+                )
+        order = order[:k]
         yield query_id, np.array([i for i, page_id in enumerate(order) if page_id in pages], dtype=int), pages
 
 
@@ -321,6 +349,7 @@ def _rows(embeddings, dim: int | None, scale: bool) -> np.ndarray:
     if dim is not None and not 0 < dim <= matrix.shape[1]:
         raise ValueError(f"dim must lie between 1 and {matrix.shape[1]}, not {dim}.")
     matrix = matrix[:, :dim]
-    if not np.isfinite(matrix).all():
-        raise ValueError("An embedding holds a value that is not finite.")
-    return matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12) if scale else matrix
+    if not scale:
+        return matrix
+    with np.errstate(invalid="ignore"):  # a row that is not finite becomes NaN, and is named by who asked
+        return matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)

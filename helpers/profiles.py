@@ -41,6 +41,7 @@ class Profile:
     dtype: str  # precision that weights are loaded in for inference: a name in torch
     # Retriever
     matryoshka_dims: tuple[int, ...]
+    matryoshka_weights: tuple[float, ...]  # of their losses, in the same order
     train_rows: int | None  # None: every row of the train split
     hard_negatives: int  # of a row's four, how many the loss is given; each is one page more to encode
     batch_size: int  # queries that share their negatives in one step
@@ -108,6 +109,7 @@ PROFILES: dict[str, Profile] = {
         max_pixels=224 * 320,  # at most 70 visual tokens a page: one token covers 32 x 32 pixels
         dtype="float32",
         matryoshka_dims=(256, 192, 128, 96, 64, 32, 16),
+        matryoshka_weights=(1, 1, 1, 1, 1, 4, 1),
         train_rows=None,
         hard_negatives=0,
         batch_size=64,
@@ -141,6 +143,7 @@ PROFILES: dict[str, Profile] = {
         max_pixels=600 * 600,
         dtype="bfloat16",
         matryoshka_dims=(2048, 1536, 1024, 512, 256, 128, 64),
+        matryoshka_weights=(1, 1, 1, 1, 1, 1, 1),
         train_rows=None,
         hard_negatives=1,
         batch_size=64,
@@ -209,8 +212,11 @@ def get_profile(name: str, tier: str | None = None, **overrides) -> Profile:
     if unknown:
         raise TypeError(f"A profile has no setting {unknown[0]!r}. Settings: {', '.join(known)}.")
     changes = {key: value for key, value in overrides.items() if value is not None}
+    for key in ("matryoshka_dims", "matryoshka_weights"):
+        if key in changes:
+            changes[key] = tuple(changes[key])  # papermill passes lists
     if "matryoshka_dims" in changes:
-        changes["matryoshka_dims"] = tuple(changes["matryoshka_dims"])  # papermill passes lists
+        changes.setdefault("matryoshka_weights", (1,) * len(changes["matryoshka_dims"]))
     if tier is not None and tier not in TIERS:
         raise ValueError(f"There is no tier {tier!r}. Set TIER to one of: {', '.join(TIERS)}.")
     profile = PROFILES[name]
@@ -246,6 +252,11 @@ def get_profile(name: str, tier: str | None = None, **overrides) -> Profile:
             raise ValueError(f"{key} must be a number, not {value!r}.")
         if value is not None and value <= 0:
             raise ValueError(f"{key} must be above 0, not {value}.")
+    if len(profile.matryoshka_weights) != len(profile.matryoshka_dims):
+        raise ValueError(
+            f"matryoshka_weights must be {len(profile.matryoshka_dims)} numbers, one for each of "
+            f"matryoshka_dims, not {len(profile.matryoshka_weights)}."
+        )
     if profile.hard_negatives not in range(5):
         raise ValueError(f"hard_negatives must be 0 to 4, not {profile.hard_negatives!r}: a row has four.")
     if profile.batch_size == 1:

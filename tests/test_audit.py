@@ -1,9 +1,10 @@
 """Each kind of finding, planted into bundled pages; and nothing unexplained in the bundled data."""
 
 import datasets
+import numpy as np
 import pytest
 
-from helpers import audit, dataset
+from helpers import audit, checks, dataset
 from helpers.profiles import get_profile
 
 SMALL = get_profile("small")
@@ -74,6 +75,40 @@ def test_finds_leaks(dev, pictures):
     smaller = picture.resize((picture.width * 4 // 5, picture.height * 4 // 5))
     (one,) = audit.leaks(train, scored, corpus_of({"renamed-document-2020-p01": smaller}))
     assert (one.kind, one.other) == ("leaked page", "row 1, image")
+
+
+def test_a_sibling_page_does_not_hide_a_copy():
+    """The cover of another year is nearer on average than a JPEG of the same cover at another size."""
+    corpus = dataset.load_corpus(SMALL, "dev")
+    names = ["ranni-safety-report-2022-p01", "ranni-safety-report-2023-p01"]
+    page, sibling = (corpus[corpus["page_id"].index(name)]["image"].convert("RGB") for name in names)
+    copy = page.resize((page.width * 2 // 3, page.height * 2 // 3)).resize(page.size)
+    three = corpus_of({"page": page, "sibling": sibling, "copy": copy})
+    drawn = list(checks.page_pictures(three, ["image"]).values())
+    assert np.abs(drawn[0] - drawn[1]).mean() < np.abs(drawn[0] - drawn[2]).mean() < checks.NEAR
+    train = datasets.Dataset.from_dict({"query": ["a", "b"], "image": [sibling, copy]})
+    train = train.cast_column("image", datasets.Image())
+    scored = datasets.Dataset.from_dict({"query": ["c"]})
+    (one,) = audit.leaks(train, scored, corpus_of({"scored-p01": page}))
+    assert (one.kind, one.other) == ("leaked page", "row 1, image")
+
+
+def test_blank_pages_are_nobodys_copies():
+    from PIL import Image
+
+    white = {f"white-p0{i}": Image.new("RGB", (200 + i, 280), (255, 255, 255 - i)) for i in range(2)}
+    assert audit.duplicate_pages(corpus_of(white)) == []
+    train = datasets.Dataset.from_dict({"query": ["a"], "image": [white["white-p00"]]})
+    train = train.cast_column("image", datasets.Image())
+    scored = datasets.Dataset.from_dict({"query": ["c"]})
+    assert audit.leaks(train, scored, corpus_of({"other-p01": white["white-p01"]})) == []
+    assert checks.no_shared_pages(train, corpus_of({"other-p01": white["white-p01"]}), ["image"]) == (1, 1)
+
+
+def test_an_id_on_two_rows_is_found(pictures):
+    one, other = list(pictures.values())[:2]
+    twice = datasets.concatenate_datasets([corpus_of({"a-p01": one}), corpus_of({"a-p01": other})])
+    assert [found.kind for found in audit.duplicate_pages(twice)] == ["duplicate id"]
 
 
 def test_finds_unmarked_answers():

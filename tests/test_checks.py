@@ -70,7 +70,7 @@ FAULTS = {
     ),
     "evaluation pages in training": (
         {LOAD: f'{LOAD}\ndata["train"] = data["eval"]'},
-        "that the model is scored with are trained on",
+        "Trained on pages that the model is scored with: ",
     ),
     "evaluation pages in training, under other names": (
         {LOAD: f"import datasets\n\n{LOAD}{COPIES}"},
@@ -240,7 +240,7 @@ def test_loss_fell():
     with pytest.raises(RuntimeError, match="did not fall"):
         checks.loss_fell(log[::-1])
     assert checks.loss_fell(log[::-1], must_fall=False) == (2.0, 3.0)
-    guess = checks.guessing_loss(8, dims=2)
+    guess = checks.guessing_loss(8, weight=2)
     assert guess == pytest.approx(2 * np.log(8))
     assert checks.loss_fell(log, guess=guess) == (3.0, 2.0)
     with pytest.raises(RuntimeError, match="a guess costs 2.079"):

@@ -145,6 +145,24 @@ def test_retrieval_task(rows, folder):
         )
 
 
+@pytest.mark.parametrize(
+    ("queries", "pages", "message"),
+    [
+        ([("q", ["a"]), ("q", ["b"])], ["a", "b"], "query_id 'q' is there twice"),
+        ([("q", ["a"])], ["a", "b", "a"], "page_id 'a' is there twice"),
+        ([("q", [])], ["a"], "query 'q' has no page"),
+        ([("q", ["z"])], ["a"], "Page 'z', which answers query 'q', is not in the corpus. Take the corpus"),
+        ([("q", ["7"])], [7, 8], "Page '7'.* There it is 7: make both strings, or both integers"),
+    ],
+)
+def test_a_retrieval_task_names_the_first_offender(queries, pages, message):
+    names, answers = zip(*queries)
+    rows = {"query_id": list(names), "query": ["where?"] * len(names), "page_ids": list(answers)}
+    corpus = {"page_id": pages, "image": [Image.new("RGB", (32, 32))] * len(pages)}
+    with pytest.raises(ValueError, match=message):
+        dataset.retrieval_task(datasets.Dataset.from_dict(rows), datasets.Dataset.from_dict(corpus))
+
+
 def test_train_rows_cuts_train(monkeypatch, tmp_path):
     monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
     monkeypatch.setattr(dataset, "SPLITS", ("train",))

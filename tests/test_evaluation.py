@@ -104,9 +104,10 @@ def test_rank_takes_bfloat16_tensors():
     ("arguments", "message"),
     [
         (([[1.0]], [[1.0]], ["q", "r"], ["a"]), "1 query embeddings and 2 query ids"),
-        (([[1.0]], [[1.0], [1.0]], ["q"], ["a", "a"]), "page ids hold one id twice"),
+        (([[1.0]], [[1.0], [1.0]], ["q"], ["a", "a"]), "page id 'a' is there twice"),
         (([[1.0]], [[1.0, 2.0]], ["q"], ["a"]), "1 dimensions and pages 2"),
-        (([[float("nan")]], [[1.0]], ["q"], ["a"]), "not finite"),
+        (([[1.0], [float("nan")]], [[1.0]], ["q", "r"], ["a"]), "embedding of query 'r' holds .* not finite"),
+        (([[1.0]], [[float("inf")]], ["q"], ["a"]), "embedding of page 'a' holds .* not finite"),
         (([1.0], [[1.0]], ["q"], ["a"]), "shape"),
     ],
 )
@@ -122,6 +123,32 @@ def test_metrics_refuse_missing_judgements():
         evaluation.ndcg({"q": ["a"]}, {"q": set()})
     with pytest.raises(ValueError, match="NaN"):
         evaluation.ndcg({"q": {"a": float("nan")}}, {"q": {"a"}})
+
+
+@pytest.mark.parametrize(
+    ("run", "relevant", "message"),
+    [
+        ({"q": ["a", "b", "a"]}, {"q": {"a"}}, "run of query 'q' holds page 'a' twice"),
+        ({"q": ["a"]}, {"q": "ab"}, "are a set of ids, not 'ab'"),
+        ({"q": ["a", 7]}, {"q": {"a"}}, "Page ids of the query 'q' are 7 in the run"),
+        ({"q": ["a", "7"]}, {"q": {"a": 1, 7: 1}}, "7 among the relevant ones: make both strings"),
+        ({7: ["a"]}, {"7": {"a"}}, "such as 7. Query ids are strings on both sides, or integers"),
+    ],
+)
+def test_metrics_name_the_first_offender(run, relevant, message):
+    for metric in (evaluation.ndcg, evaluation.mrr, evaluation.recall, evaluation.map_):
+        with pytest.raises(ValueError, match=message):
+            metric(run, relevant)
+    with pytest.raises(ValueError, match="k must be at least 1, not 0"):
+        evaluation.ndcg({"q": ["a"]}, {"q": {"a"}}, k=0)
+
+
+def test_fewer_pages_than_k_are_all_kept():
+    assert list(evaluation.rank([[1.0, 0.0]], [[0.0, 1.0], [1.0, 1.0]], ["q"], ["a", "b"], k=10)["q"]) == [
+        "b",
+        "a",
+    ]
+    assert evaluation.rank([[1.0, 0.0]], [[0.0, 0.0]], ["q"], ["a"])["q"] == {"a": 0.0}
 
 
 def test_bootstrap_covers_the_normal_interval():

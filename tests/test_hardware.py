@@ -148,3 +148,13 @@ def test_flash_attention_is_left_alone():
     assert hardware.fast_vision(model) == 1
     attention = model.model.visual.blocks[0].attn
     assert attention.forward.__func__ is type(attention).forward
+
+
+def test_a_kernel_and_its_subclasses_are_watched(monkeypatch):
+    import IPython
+
+    monkeypatch.delenv(hardware.HEADLESS, raising=False)
+    kernel = type("ZMQInteractiveShell", (), {})
+    for shell, expected in ((kernel, True), (type("Shell", (kernel,), {}), True), (object, False)):
+        monkeypatch.setattr(IPython, "get_ipython", shell)
+        assert hardware.watched() is expected

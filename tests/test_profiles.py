@@ -16,6 +16,7 @@ def test_overrides_of_none_mean_what_the_profile_says():
     assert get_profile("small", batch_size=None, seed=None) == PROFILES["small"]
     changed = get_profile("small", batch_size=16, matryoshka_dims=[64, 32])
     assert (changed.batch_size, changed.matryoshka_dims) == (16, (64, 32))
+    assert changed.matryoshka_weights == (1, 1)
     assert PROFILES["small"].batch_size != 16, "the profile itself stays as it is"
 
 
@@ -24,6 +25,8 @@ def test_unknown_names_are_errors_that_list_the_known_ones():
         get_profile("tiny")
     with pytest.raises(TypeError, match="no setting 'batchsize'.*batch_size"):
         get_profile("small", batchsize=8)
+    with pytest.raises(ValueError, match="matryoshka_weights must be 7 numbers.*not 2"):
+        get_profile("small", matryoshka_weights=[1, 2])
     with pytest.raises(ValueError, match="batch_size must be above 0"):
         get_profile("small", batch_size=0)
     with pytest.raises(ValueError, match="batch_size must be a number, not 'abc'"):
@@ -76,6 +79,7 @@ def test_full_profile_is_the_articles():
     full = PROFILES["full"]
     assert full.embedding_model == "Qwen/Qwen3-VL-Embedding-2B"
     assert full.matryoshka_dims == (2048, 1536, 1024, 512, 256, 128, 64)
+    assert set(full.matryoshka_weights) == {1}
     assert (full.batch_size, full.learning_rate, full.num_train_epochs, full.warmup) == (64, 2e-5, 1.0, 0.1)
     assert (full.min_pixels, full.max_pixels, full.dtype) == (28 * 28, 600 * 600, "bfloat16")
 

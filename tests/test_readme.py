@@ -6,7 +6,7 @@ import re
 import pytest
 
 from helpers import ledger
-from helpers.profiles import ROOT
+from helpers.profiles import ROOT, get_profile, weights_id
 from tools import readme
 
 TEXT = readme.README.read_text(encoding="utf-8")
@@ -77,6 +77,12 @@ def test_speed_comes_from_the_benchmarks(tmp_path):
     ledger.write_json(tmp_path / "step_time.json", step)
     part = readme.speed_part(tmp_path)
     assert "of 8 pages takes 2.0 s: reading pages 25%, the rest 75%. Of its operations, products 100%" in part
+
+
+@pytest.mark.parametrize("name", ["training_speed", "evaluation_speed"])
+def test_speed_was_measured_on_the_shipped_checkpoint(name):
+    found = json.loads((readme.MEASURED.parent / f"{name}.json").read_text(encoding="utf-8"))
+    assert found["checkpoint"] == weights_id(get_profile("small"))
 
 
 def test_without_measurements_it_says_so(tmp_path):

@@ -1,14 +1,17 @@
 """tools/seeds.py: goes on where it was, and refuses figures made with other settings."""
 
+import json
+
 import pytest
 
 from helpers import ledger
 from helpers.profiles import get_profile
 from tools import seeds
+from tools.fine_tune import held
 from tools.own_process import last_json
 
 SECTION = {
-    "ndcg@10": {"base": 0.5, "finetuned": 0.8},
+    "ndcg@10": {"base": 0.5, "finetuned": 0.8, "finetuned_eighth": 0.7},
     "train_seconds": 10.0,
     "device": "cpu",
     "versions": {},
@@ -16,7 +19,7 @@ SECTION = {
 
 
 def test_seeds_add_up_in_order_and_are_read_back(tmp_path):
-    file, wanted = tmp_path / "seeds.json", seeds.settings(get_profile("small"))
+    file, wanted = tmp_path / "seeds.json", held(get_profile("small"))
     measured = seeds.load(file, wanted)
     for seed in (3, 1):
         measured = seeds.add(measured, seed, SECTION)
@@ -31,9 +34,9 @@ def test_seeds_add_up_in_order_and_are_read_back(tmp_path):
 def test_other_settings_are_refused(tmp_path):
     file = tmp_path / "seeds.json"
     small = get_profile("small")
-    ledger.write_json(file, seeds.load(file, seeds.settings(small)))
+    ledger.write_json(file, seeds.load(file, held(small)))
     with pytest.raises(ValueError, match="batch_size = .*Move or delete"):
-        seeds.load(file, seeds.settings(get_profile("small", batch_size=small.batch_size + 1)))
+        seeds.load(file, held(get_profile("small", batch_size=small.batch_size + 1)))
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
@@ -41,7 +44,8 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     file.write_text("[]")
     with pytest.raises(ValueError, match="does not hold the scores of seeds"):
         seeds.load(file, {})
-    file.write_text('{"settings": {}, "seeds": [1], "train_seconds": [], "base": [], "finetuned": []}')
+    columns = dict.fromkeys(("train_seconds", *seeds.FIGURES), [])
+    file.write_text(json.dumps({"settings": {}, "seeds": [1], **columns}))
     with pytest.raises(ValueError, match="different lengths"):
         seeds.load(file, {})
 

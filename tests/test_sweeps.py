@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import pytest
 
-from helpers.profiles import get_profile, weights_id
+from helpers.profiles import get_profile
 from tools import encode, sweeps
-from tools.fine_tune import FAULTS, Settings, fine_tune
+from tools.fine_tune import FAULTS, Settings, fine_tune, held
 
 FIGURES = {"dev_ndcg@10_before": 0.4, "dev_ndcg@10": 0.5, "seconds": 60.0, "peak_memory_mb": 3000.0}
 LOSSES = sweeps.TABLES["losses"]
@@ -46,14 +46,15 @@ def test_unknown_runs(file, capsys):
 
 
 def test_a_file_of_other_settings_is_refused(file, capsys):
-    checkpoint = weights_id(get_profile("small"))
-    held = {"settings": asdict(LOSSES["scale 5"]), **FIGURES}
+    now = held(get_profile("small"))
+    run = {"settings": asdict(LOSSES["scale 5"]), **FIGURES}
     arguments = ["--table", "losses", "--only", "scale 20"]
-    for runs, weights, message in (
-        ({"scale 5": held | {"settings": held["settings"] | {"rows": 1}}}, checkpoint, "other settings"),
-        ({"scale 5": held}, "0123456789", "on another checkpoint"),
+    for runs, made_with, message in (
+        ({"scale 5": run | {"settings": run["settings"] | {"rows": 1}}}, now, "other settings"),
+        ({"scale 5": run}, now | {"checkpoint": "0123456789"}, "measured with checkpoint = 0123456789"),
+        ({"scale 5": run}, now | {"scale": 7.0}, "measured with scale = 7.0, and now it is 10.0"),
     ):
-        file.write_text(json.dumps({"runs": runs, "checkpoint": weights}))
+        file.write_text(json.dumps({"runs": runs, "held": made_with}))
         assert sweeps.main(arguments) == 2
         assert message in capsys.readouterr().err
     file.write_text("{}")
@@ -70,6 +71,7 @@ def test_committed_figures_are_of_these_runs_and_this_checkpoint(table):
 
 def test_each_fault_was_caught_by_its_check():
     caught = {fault: set(run["caught"]) for fault, run in sweeps.load("sabotage").items()}
+    assert caught["nothing broken"] == set()
     assert caught["no prompt in training"] == {"same_prompts"}
     assert caught["another prompt for queries"] == {"same_prompts"}
     assert caught["positives shuffled"] == {"loss_fell"}
@@ -77,6 +79,13 @@ def test_each_fault_was_caught_by_its_check():
     assert {"weights_moved", "embeddings_moved"} <= caught["nothing learned"]
     assert caught["base model scored"] == {"embeddings_moved"}
     assert caught["pages cut off"] == {"page_tokens"}
+
+
+@pytest.mark.slow
+def test_a_prompt_of_scoring_alone_is_caught_before_training():
+    figures = fine_tune(Settings(fault="another prompt for queries", rows=64))
+    assert "Encode queries with the prompt that they are trained with" in figures["caught"]["same_prompts"]
+    assert 0 < figures["dev_ndcg@10_eighth"] < 1
 
 
 def test_an_unknown_fault_is_named():

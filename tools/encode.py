@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.profiles import ROOT, get_profile, run_dir, weights_id
-from tools.fine_tune import WRONG_PROMPT, Settings, embed_pages, fine_tune, score
+from helpers.profiles import ROOT, get_profile, run_dir
+from tools.fine_tune import (
+    WRONG_PROMPT,
+    embed_pages,
+    fine_tune,
+    held,
+    score_queries,
+    whole_training,
+)
 
 PROMPTS = {"own": None, "none": "", "wrong": WRONG_PROMPT}  # None: the model's own
 
@@ -28,15 +35,14 @@ class Encoding:
 
 
 def trained_model() -> Path:
-    """The model of the short training that `Settings()` describes: from its folder, or trained now."""
+    """The model of notebook 04's training: from its folder, or trained now."""
     profile = get_profile("small")
     folder = run_dir(profile) / "sweeps" / "trained"
-    made_with = json.loads(json.dumps(asdict(Settings()) | {"checkpoint": weights_id(profile)}))
     stamp = folder / "made_with.json"
-    if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != made_with:
+    if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != held(profile):
         shutil.rmtree(folder, ignore_errors=True)
-        fine_tune(Settings(), keep=folder)
-        stamp.write_text(json.dumps(made_with), encoding="utf-8")
+        fine_tune(whole_training(profile), keep=folder)
+        stamp.write_text(json.dumps(held(profile)), encoding="utf-8")
     return folder
 
 
@@ -54,14 +60,15 @@ def interpolate(model, base: dict, share: float) -> None:
                 weight.copy_(torch.lerp(base[name].to(weight), weight, share))
 
 
-def encode(settings: Encoding) -> dict[str, float]:
-    """Score the short training's model as `settings` say.
+def encode(settings: Encoding) -> dict:
+    """Score the base model, the fine-tuned one or one between them, as `settings` say.
 
-    Returns NDCG@10, seconds, pages per second, and visual tokens a page.
+    Returns NDCG@10, also by query, seconds, pages per second, and visual tokens a page.
     """
     from sentence_transformers import SentenceTransformer
 
     from helpers import dataset, hardware
+    from helpers.evaluation import mean
 
     profile = get_profile("small", max_pixels=settings.max_pixels)
     hardware.keep_freed_memory()
@@ -87,11 +94,13 @@ def encode(settings: Encoding) -> dict[str, float]:
     pages = task[1]
     embed_pages(model, dict(list(pages.items())[:32]))  # the first call is slower
     started = time.perf_counter()
-    result = score(model, *task, query_prompt=PROMPTS[settings.query_prompt], similarity=settings.similarity)
+    prompt = PROMPTS[settings.query_prompt]
+    by_query = score_queries(model, *task, query_prompt=prompt, similarity=settings.similarity)[None]
     seconds = time.perf_counter() - started
     tokens = sum(page.width * page.height for page in pages.values()) / 32**2 / len(pages)
     return {
-        "ndcg@10": result,
+        "ndcg@10": mean(by_query),
+        "by_query": [round(value, 4) for value in by_query.values()],
         "seconds": seconds,
         "pages_per_second": len(pages) / seconds,
         "tokens_per_page": tokens,

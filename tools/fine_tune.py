@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.profiles import get_profile, run_dir
+from helpers.profiles import get_profile, run_dir, weights_id
 
 if TYPE_CHECKING:
     import datasets
 
-#: What can be broken on purpose, and what each fault is.
+#: What can be broken on purpose, and what each fault is. The first is the control.
 FAULTS = {
+    "nothing broken": "the same training, with every check asked",
     "no prompt in training": "the trainer is not given the prompts",
     "another prompt for queries": "queries are scored with a prompt that the model was not trained with",
     "positives shuffled": "each query is paired with the page of the row before",
@@ -24,6 +26,18 @@ FAULTS = {
     "pages cut off": "only the upper quarter of each page reaches the model",
 }
 WRONG_PROMPT = "Write a poem about the sea."
+#: What of a profile a measurement of its retriever hangs on.
+HELD = (
+    "name", "embedding_model", "dataset", "max_pixels", "matryoshka_dims", "matryoshka_weights", "train_rows",
+    "hard_negatives", "batch_size", "cached_loss", "mini_batch_size", "scale", "learning_rate",
+    "num_train_epochs", "warmup",
+)  # fmt: skip
+
+
+def held(profile) -> dict:
+    """What was held equal over the runs of a measurement, in JSON's own types: to be kept beside it."""
+    settings = {name: getattr(profile, name) for name in HELD}
+    return json.loads(json.dumps(settings | {"checkpoint": weights_id(profile)}))
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,7 @@ class Settings:
     hardness_strength: float = 0.0
     guided: bool = False  # the base model filters false negatives
     matryoshka: bool = True
+    equal_weights: bool = False  # each size of the embedding counts alike, not as in the profile
     learning_rate: float | None = None  # None: the profile's
     adapter_rank: int | None = None  # LoRA on the text layers
     attention: str | None = None  # None: the fastest for training here
@@ -54,10 +69,15 @@ class Settings:
 
 
 def fine_tune(
-    settings: Settings, keep: Path | None = None, split: str = "dev", callbacks: Sequence = ()
+    settings: Settings,
+    keep: Path | None = None,
+    split: str = "dev",
+    callbacks: Sequence = (),
+    base: Path | None = None,
 ) -> dict:
     """Train as `settings` say and return NDCG@10 before and after, seconds, pages per second, memory.
 
+    After: with whole embeddings, and with the first eighth of their dimensions.
     A page counts once for each row that holds it. Nothing is evaluated or saved on the way. With a fault,
     training goes on in spite of it, and "caught" holds what the checks of notebook 04 say to it: their names
     and messages.
@@ -66,6 +86,7 @@ def fine_tune(
         keep: folder to save the trained model in.
         split: what to score on. Anything that is chosen is chosen on dev; eval is for reports.
         callbacks: of the trainer, such as one that times it.
+        base: folder of the embedding model to start from; None: the profile's.
 
     Raises:
         ValueError: a fault that is none of `FAULTS`.
@@ -84,6 +105,7 @@ def fine_tune(
         raise ValueError(f"There is no fault {settings.fault!r}. Faults: {', '.join(FAULTS)}.")
     profile = get_profile(
         "small",
+        embedding_model=str(base) if base else None,
         train_rows=settings.rows,
         seed=settings.seed,
         max_pixels=settings.max_pixels,
@@ -117,7 +139,7 @@ def fine_tune(
     task = dataset.retrieval_task(data[split], corpus, profile.max_pixels)
     if settings.fault == "pages cut off":
         task = (task[0], {name: upper_quarter(page) for name, page in task[1].items()}, task[2])
-    before = score(model, *task)
+    before = score(model, *task)[None]
     if settings.adapter_rank:
         from peft import LoraConfig, get_peft_model
 
@@ -153,6 +175,7 @@ def fine_tune(
         callbacks=list(callbacks),
     )
     caught = {}
+    query_prompt = WRONG_PROMPT if settings.fault == "another prompt for queries" else None
 
     def attempt(name: str, *arguments, **options) -> None:
         """Ask a check of notebook 04, and note what it says."""
@@ -164,7 +187,7 @@ def fine_tune(
     if settings.fault:
         attempt("no_shared_pages", train, corpus, columns[1:])
         attempt("page_tokens", trainer, most=profile.max_pixels // 32**2)
-        attempt("same_prompts", trainer)
+        attempt("same_prompts", trainer, query_prompt=query_prompt)
         weights_before = checks.sample_weights(model)
         pages_before = embed_pages(model, task[1])
     started = time.perf_counter()
@@ -173,17 +196,17 @@ def fine_tune(
     trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # ends bf16's autocast
     scored = load(attention) if settings.fault == "base model scored" else model
     if settings.fault:
-        dims = len(profile.matryoshka_dims) if settings.matryoshka else 1
-        guess = checks.guessing_loss(settings.batch * (len(columns) - 1), dims)
+        weight = sum(profile.matryoshka_weights) if settings.matryoshka else 1
+        guess = checks.guessing_loss(settings.batch * (len(columns) - 1), weight)
         attempt("loss_fell", trainer.state.log_history, guess=guess)
         attempt("weights_moved", weights_before, model)
         attempt("embeddings_moved", pages_before, embed_pages(scored, task[1]))
-    query_prompt = WRONG_PROMPT if settings.fault == "another prompt for queries" else None
-    if query_prompt:
-        attempt("same_prompts", trainer, query_prompt=query_prompt)
+    eighth = model.get_embedding_dimension() // 8
+    after = score(scored, *task, dims=(None, eighth), query_prompt=query_prompt)
     figures = {
         f"{split}_ndcg@10_before": before,
-        f"{split}_ndcg@10": score(scored, *task, query_prompt=query_prompt),
+        f"{split}_ndcg@10": after[None],
+        f"{split}_ndcg@10_eighth": after[eighth],
         "seconds": seconds,
         "pages_per_second": settings.epochs * (len(columns) - 1) * len(train) / seconds,
         "peak_memory_mb": hardware.peak_memory_mb(),
@@ -243,7 +266,13 @@ def _loss(model, settings: Settings, profile, load):
         else:
             loss = losses.MultipleNegativesRankingLoss(model, **shared)
     if settings.matryoshka:
-        loss = losses.MatryoshkaLoss(model, loss, matryoshka_dims=profile.matryoshka_dims)
+        whole = model.get_embedding_dimension()
+        weights = {whole: 1} | dict(zip(profile.matryoshka_dims, profile.matryoshka_weights))
+        weights = {dim: 1 if settings.equal_weights else w for dim, w in weights.items() if dim <= whole}
+        dims = list(weights)
+        loss = losses.MatryoshkaLoss(
+            model, loss, matryoshka_dims=dims, matryoshka_weights=[weights[dim] for dim in dims]
+        )
     return loss
 
 
@@ -252,18 +281,59 @@ def embed_pages(model, pages: dict):
     return model.encode_document(list(pages.values()), batch_size=32, show_progress_bar=False)
 
 
-def score(
-    model, queries: dict, pages: dict, relevant: dict, query_prompt: str | None = None, similarity="cosine"
-) -> float:
-    """NDCG@10 of the model's ranking of `pages` for each query.
+def check_held(file: Path, made_with: dict, now: dict) -> None:
+    """Compare what a file of measurements was made with and what holds now, as :func:`held` gives them.
+
+    Raises:
+        ValueError: the first setting that differs.
+    """
+    changed = [name for name in now if made_with.get(name) != now[name]]
+    if changed:
+        raise ValueError(
+            f"{file} was measured with {changed[0]} = {made_with.get(changed[0])}, and now it is "
+            f"{now[changed[0]]}. Move or delete it to measure again."
+        )
+
+
+def whole_training(profile, seed: int = Settings.seed) -> Settings:
+    """The settings of notebook 04's training."""
+    return Settings(
+        rows=profile.train_rows,
+        epochs=profile.num_train_epochs,
+        batch=profile.batch_size,
+        negatives=profile.hard_negatives,
+        seed=seed,
+    )
+
+
+def score(*arguments, **options) -> dict[int | None, float]:
+    """The means of :func:`score_queries`, which takes the same arguments."""
+    from helpers.evaluation import mean
+
+    return {dim: mean(values) for dim, values in score_queries(*arguments, **options).items()}
+
+
+def score_queries(
+    model,
+    queries: dict,
+    pages: dict,
+    relevant: dict,
+    dims: Sequence[int | None] = (None,),
+    query_prompt: str | None = None,
+    similarity="cosine",
+) -> dict[int | None, dict[str, float]]:
+    """NDCG@10 of the model's ranking of `pages`, by the number of dimensions kept, and by query.
 
     Args:
+        dims: how many first dimensions of the embeddings to rank with; None: all.
         query_prompt: in place of the model's own; "" for none.
     """
-    from helpers.evaluation import mean, ndcg, rank
+    from helpers.evaluation import ndcg, rank
 
     asked = model.encode_query(
         list(queries.values()), prompt=query_prompt, batch_size=32, show_progress_bar=False
     )
-    run = rank(asked, embed_pages(model, pages), list(queries), list(pages), similarity=similarity)
-    return mean(ndcg(run, relevant))
+    embeddings = embed_pages(model, pages)
+    ids = list(queries), list(pages)
+    runs = {dim: rank(asked, embeddings, *ids, dim=dim, similarity=similarity) for dim in dims}
+    return {dim: ndcg(run, relevant) for dim, run in runs.items()}

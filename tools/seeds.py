@@ -22,23 +22,13 @@ sys.path.insert(0, str(ROOT))
 
 from helpers import ledger  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
-from helpers.profiles import check_profile, get_profile, weights_id  # noqa: E402
-from tools.fine_tune import Settings, fine_tune  # noqa: E402
+from helpers.profiles import check_profile, get_profile  # noqa: E402
+from tools.fine_tune import check_held, fine_tune, held, whole_training  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "seeds.json"
-SETTINGS = (
-    "name", "embedding_model", "dataset", "max_pixels", "matryoshka_dims", "train_rows", "hard_negatives",
-    "batch_size", "cached_loss", "mini_batch_size", "scale", "learning_rate", "num_train_epochs", "warmup",
-)  # fmt: skip
-FIGURES = ("base", "finetuned")
-
-
-def settings(profile) -> dict:
-    """Return what was held equal over the seeds, in JSON's own types."""
-    held = {name: getattr(profile, name) for name in SETTINGS}
-    return json.loads(json.dumps(held | {"checkpoint": weights_id(profile)}))
+FIGURES = ("base", "finetuned", "finetuned_eighth")  # the last with an eighth of the dimensions
 
 
 def load(file: Path, wanted: dict) -> dict:
@@ -58,16 +48,13 @@ def load(file: Path, wanted: dict) -> dict:
         raise ValueError(f"{file} does not hold the scores of seeds ({error!r}). {fix}") from error
     if len(lengths) > 1:
         raise ValueError(f"{file} has lists of different lengths. {fix}")
-    changed = [name for name in wanted if made_with.get(name) != wanted[name]]
-    if changed:
-        was, now = made_with.get(changed[0]), wanted[changed[0]]
-        raise ValueError(f"{file} was measured with {changed[0]} = {was}, and now it is {now}. {fix}")
+    check_held(file, made_with, wanted)
     return measured
 
 
 def add(measured: dict, seed: int, section: dict) -> dict:
-    """Return `measured` with one more seed, ordered by seed. `section` has ndcg@10 (base, finetuned),
-    train_seconds, device and versions, as notebook 04's section of the ledger.
+    """Return `measured` with one more seed, ordered by seed. `section` has ndcg@10 (by FIGURES),
+    train_seconds, device and versions.
     """
     scores = section["ndcg@10"]
     rows = list(zip(*(measured[name] for name in ("seeds", "train_seconds", *FIGURES))))
@@ -85,16 +72,13 @@ def run(seed: int, threads: int | None) -> dict:
 def one(seed: int) -> dict:
     """Notebook 04's training with this seed, scored on the evaluation split."""
     profile = get_profile("small")
-    settings = Settings(
-        rows=profile.train_rows,
-        epochs=profile.num_train_epochs,
-        batch=profile.batch_size,
-        negatives=profile.hard_negatives,
-        seed=seed,
-    )
-    figures = fine_tune(settings, split="eval")
+    figures = fine_tune(whole_training(profile, seed), split="eval")
     return {
-        "ndcg@10": {"base": figures["eval_ndcg@10_before"], "finetuned": figures["eval_ndcg@10"]},
+        "ndcg@10": {
+            "base": figures["eval_ndcg@10_before"],
+            "finetuned": figures["eval_ndcg@10"],
+            "finetuned_eighth": figures["eval_ndcg@10_eighth"],
+        },
         "train_seconds": figures["seconds"],
         "device": device_name(),
         "versions": ledger.versions(),
@@ -114,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         profile = get_profile("small")
-        measured = load(options.file, settings(profile))
+        measured = load(options.file, held(profile))
         prepare_environment(profile)
         check_profile(profile)
         threads = max(1, cores() // options.jobs) if options.jobs > 1 else None

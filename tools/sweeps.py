@@ -6,11 +6,12 @@
     python tools/sweeps.py --list                   tables and runs
 
 Each table is a file in data/measurements/, written after every run, so an interrupted sweep goes on where it
-was. A file that was measured with other settings, or on another checkpoint, is refused.
+was. A file that was measured with other settings or another profile, or on another checkpoint, is refused.
 
 losses     notebook 03: each run differs from the first in one thing and sees the same 1,024 rows once. The
            first is repeated with other seeds: a difference below their spread says nothing.
-ablations  appendix_ablations: resolution, prompts, pooling, similarity; trained anew or only encoded anew.
+ablations  appendix_ablations: resolution, prompts, pooling, similarity; the base model and notebook 04's
+           encoded anew, or the short training repeated.
 forgetting appendix_ablations: weights between the base model's and the fine-tuned one's, scored on the
            course's pages and on pages of other kinds.
 sabotage   appendix_sabotage: the same short training, broken on purpose, and what the checks say to it.
@@ -30,9 +31,9 @@ sys.path.insert(0, str(ROOT))
 
 from helpers import dataset, ledger  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
-from helpers.profiles import check_profile, get_profile, weights_id  # noqa: E402
+from helpers.profiles import check_profile, get_profile  # noqa: E402
 from tools.encode import Encoding, encode, trained_model  # noqa: E402
-from tools.fine_tune import FAULTS, Settings, fine_tune  # noqa: E402
+from tools.fine_tune import FAULTS, Settings, check_held, fine_tune, held  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
@@ -47,6 +48,7 @@ TABLES: dict[str, dict[str, Run]] = {
         "the same, seed 1": replace(FIRST, seed=1),
         "the same, seed 2": replace(FIRST, seed=2),
         "the same, seed 3": replace(FIRST, seed=3),
+        "the same, seed 4": replace(FIRST, seed=4),
         "two passes": replace(FIRST, epochs=2.0),
         "1 hard negative": replace(FIRST, negatives=1),
         "2 hard negatives": replace(FIRST, negatives=2),
@@ -60,6 +62,7 @@ TABLES: dict[str, dict[str, Run]] = {
         ),
         "guided by the base model": replace(FIRST, guided=True),
         "no Matryoshka": replace(FIRST, matryoshka=False),
+        "Matryoshka, equal weights": replace(FIRST, equal_weights=True),
     },
     "ablations": {
         "fine-tuned, as it is": Encoding(),
@@ -103,16 +106,15 @@ def load(table: str) -> dict:
         return {}
     fix = f"Move or delete {file} to measure again."
     try:
-        held = json.loads(file.read_text(encoding="utf-8"))
-        runs, checkpoint = held["runs"], held["checkpoint"]
+        found = json.loads(file.read_text(encoding="utf-8"))
+        runs, made_with = found["runs"], found["held"]
         for name, run in runs.items():
             settings = TABLES[table].get(name)
             if settings is not None and run["settings"] != asdict(settings):
                 raise ValueError(f"{file} holds {name!r} with other settings than now. {fix}")
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{file} does not hold a sweep ({error!r}). {fix}") from error
-    if checkpoint != weights_id(get_profile("small")):
-        raise ValueError(f"{file} was measured on another checkpoint than data/checkpoints holds. {fix}")
+    check_held(file, made_with, held(get_profile("small")))
     return runs
 
 
@@ -166,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
-    made_on = {"device": device_name(), "versions": ledger.versions(), "checkpoint": weights_id(profile)}
+    made_on = {"device": device_name(), "versions": ledger.versions(), "held": held(profile)}
     left = []
     for table, runs in measured.items():
         for name in TABLES[table]:

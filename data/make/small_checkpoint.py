@@ -33,6 +33,7 @@ import random
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,7 +45,6 @@ import pretraining_pages as pages  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "runs" / "pretraining"
 ASSETS = WORK / "assets"
-STATE = WORK / "state.pt"
 OUT = ROOT / "data" / "checkpoints"
 HEADS = "pretraining_heads.safetensors"
 #: Stages that make a model of their own -> its name. Each keeps its own state and log.
@@ -377,8 +377,30 @@ def build_processor(maker: pages.PageMaker, folder: Path):
     return processor
 
 
-def build_model(tokenizer):
-    """A Qwen3-VL of about 3.5 million parameters with random weights."""
+@dataclass(frozen=True)
+class Shape:
+    """Layers and widths of the two towers, as shipped; heads and inner widths go with them."""
+
+    vision_layers: int = 4
+    vision_width: int = 128
+    text_layers: int = 3
+    text_width: int = 256
+
+
+#: What ``sizes.py`` compares, under the names that ``--shape`` takes.
+SHAPES = {
+    "shipped": Shape(),
+    "vision-3": Shape(vision_layers=3),
+    "vision-6": Shape(vision_layers=6),
+    "text-2": Shape(text_layers=2),
+    "text-5": Shape(text_layers=5),
+    "narrow": Shape(vision_width=96, text_width=192),
+    "wide": Shape(vision_width=192, text_width=384),
+}
+
+
+def build_model(tokenizer, shape: Shape = SHAPES["shipped"]):
+    """A Qwen3-VL with random weights; as shipped, of 3.6 million parameters."""
     import torch
     from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
@@ -387,11 +409,11 @@ def build_model(tokenizer):
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": size,
-            "hidden_size": 256,
-            "intermediate_size": 512,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
+            "hidden_size": shape.text_width,
+            "intermediate_size": 2 * shape.text_width,
+            "num_hidden_layers": shape.text_layers,
+            "num_attention_heads": shape.text_width // 64,
+            "num_key_value_heads": shape.text_width // 128,
             "head_dim": 64,
             "max_position_embeddings": 2048,
             "tie_word_embeddings": True,
@@ -406,14 +428,14 @@ def build_model(tokenizer):
             "bos_token_id": None,
         },
         vision_config={
-            "depth": 4,
-            "hidden_size": 128,
-            "intermediate_size": 384,
-            "num_heads": 4,
+            "depth": shape.vision_layers,
+            "hidden_size": shape.vision_width,
+            "intermediate_size": 3 * shape.vision_width,
+            "num_heads": shape.vision_width // 32,
             "patch_size": 16,
             "temporal_patch_size": 1,
             "spatial_merge_size": 2,
-            "out_hidden_size": 256,
+            "out_hidden_size": shape.text_width,
             "num_position_embeddings": 400,
             "deepstack_visual_indexes": [1],
         },
@@ -1062,7 +1084,7 @@ def start(args) -> None:
     if args.minutes <= 0:
         raise SystemExit("--minutes must be above 0: nothing would be trained")
     pages.read_assets(ASSETS)
-    WORK.mkdir(parents=True, exist_ok=True)
+    folder_of(args.shape).mkdir(parents=True, exist_ok=True)
     load_or_build_processor()
     args.threads = args.threads or max(1, (os.cpu_count() or 1) // args.processes)
     if args.processes == 1:
@@ -1103,14 +1125,20 @@ class Average:
         return float(flat[-1])
 
 
-def state_file(stage: str | None) -> Path:
-    """Where a training keeps its state; a stage that makes a model of its own has one of its own."""
-    return STATE.with_name(f"{stage}.pt") if stage in OWN else STATE
+def state_file(stage: str | None = None, shape: str | None = None) -> Path:
+    """Where a training keeps its state; a stage that makes a model of its own has one of its own, and so has
+    each shape that is compared with the shipped one.
+    """
+    return folder_of(shape) / (f"{stage}.pt" if stage in OWN else "state.pt")
 
 
-def log_file(stage: str | None) -> Path:
+def log_file(stage: str | None = None, shape: str | None = None) -> Path:
     """Where a training keeps its log, beside its state."""
-    return STATE.with_name(f"{stage}_log.json" if stage in OWN else "training_log.json")
+    return folder_of(shape) / (f"{stage}_log.json" if stage in OWN else "training_log.json")
+
+
+def folder_of(shape: str | None) -> Path:
+    return WORK / "shapes" / shape if shape else WORK
 
 
 def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
@@ -1120,7 +1148,7 @@ def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
     """
     import torch
 
-    file = state_file(args.stage)
+    file = state_file(args.stage, args.shape)
     if file.is_file() and not args.fresh:
         try:
             saved = torch.load(file, map_location=args.device, weights_only=False)
@@ -1139,7 +1167,7 @@ def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
     own = args.stage in OWN
     # The embedding model holds the weights that the first three stages left.
     name = OWN[args.stage] if own and not args.fresh else "small-embedding"
-    if (OUT / "small-embedding" / HEADS).is_file() and (own or not args.fresh):
+    if (OUT / "small-embedding" / HEADS).is_file() and (own or not args.fresh) and not args.shape:
         quiet or print(f"goes on from data/checkpoints/{name}; the optimizer starts anew", flush=True)
         return load_shipped(reader, name)
     return {
@@ -1178,7 +1206,8 @@ def train(rank: int, args, store: str | None = None) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     tokenizer = load_or_build_processor().tokenizer
-    reader = Reader(build_model(tokenizer), tokenizer, args.device)
+    shape = SHAPES[args.shape or "shipped"]
+    reader = Reader(build_model(tokenizer, shape), tokenizer, args.device)
     decay = [p for p in reader.parameters() if p.ndim > 1]
     rest = [p for p in reader.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -1206,7 +1235,7 @@ def train(rank: int, args, store: str | None = None) -> None:
         if args.stage in OWN:  # and with a mask that is not plainly causal
             reader.text.set_attn_implementation("eager")
 
-    file = state_file(args.stage)
+    file = state_file(args.stage, args.shape)
 
     def save():
         torch.save(
@@ -1220,7 +1249,7 @@ def train(rank: int, args, store: str | None = None) -> None:
             file.with_suffix(".tmp"),
         )
         os.replace(file.with_suffix(".tmp"), file)
-        log_file(args.stage).write_text(json.dumps(state, indent=1))
+        log_file(args.stage, args.shape).write_text(json.dumps(state, indent=1))
 
     for stage, (_, factor, peak) in STAGES.items():
         if budget[stage] <= 0 or (state["spent"][stage] >= budget[stage] and not args.stage):
@@ -1322,7 +1351,7 @@ def export() -> None:
     stages = {"small-vlm": spoken, "small-embedding": None, "small-reranker": "judge"}
     files = {name: state_file(stage) for name, stage in stages.items()}
     if not any(file.is_file() for file in files.values()):
-        raise SystemExit(f"{STATE} is missing: run `python {Path(__file__).name} train` first")
+        raise SystemExit(f"{state_file()} is missing: run `python {Path(__file__).name} train` first")
     for name, write in writers.items():
         if not files[name].is_file():
             continue
@@ -1340,12 +1369,12 @@ def export() -> None:
         print(f"{name}: {size / 2**20:.1f} MiB in {(OUT / name).relative_to(ROOT)}")
 
 
-def trained(file: Path, processor):
+def trained(file: Path, processor, shape: Shape = SHAPES["shipped"]):
     """The model of a training's state in bfloat16, and the state."""
     import torch
 
     saved = torch.load(file, map_location="cpu", weights_only=False)
-    model = build_model(processor.tokenizer)
+    model = build_model(processor.tokenizer, shape)
     model.load_state_dict(saved["model"])
     model = model.to(torch.bfloat16)
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
@@ -1527,6 +1556,7 @@ def main() -> None:
     t.add_argument(
         "--stage", choices=list(STAGES), help="this stage only, with a learning-rate schedule of its own"
     )
+    t.add_argument("--shape", choices=list(SHAPES), help="other layers and widths, kept apart, from nothing")
     t.add_argument(
         "--fresh",
         action="store_true",

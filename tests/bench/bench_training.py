@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from helpers import hardware, ledger  # noqa: E402
-from helpers.profiles import get_profile  # noqa: E402
+from helpers.profiles import get_profile, weights_id  # noqa: E402
 from tools.fine_tune import Settings, fine_tune  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 
@@ -76,7 +76,11 @@ def main() -> int:
     ratio = measured["course"]["pages_per_second"] / measured["article"]["pages_per_second"]
     result = {"ratio": round(ratio, 3), "rows": options.rows, **measured}
     if options.save:
-        made_on = {"device": hardware.device_name(), "versions": ledger.versions()}
+        made_on = {
+            "device": hardware.device_name(),
+            "versions": ledger.versions(),
+            "checkpoint": weights_id(get_profile("small")),
+        }
         ledger.write_json(FILE, result | made_on)
     print(json.dumps(result))
     return 0
