@@ -42,14 +42,15 @@ def test_shapes_keep_their_states_apart():
 
 def test_clear_errors(tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "FILE", tmp_path / "sizes.json")
-    assert sizes.load(40) == {"minutes": 40, "shapes": {}}
-    sizes.FILE.write_text(json.dumps({"minutes": 20, "shapes": {"wide": {}}}))
-    assert sizes.load(20)["shapes"] == {"wide": {}}
-    with pytest.raises(SystemExit, match="measured with --minutes 20, and now it is 40"):
-        sizes.load(40)
+    asked = {"minutes": 40, "device": "cpu"}
+    assert sizes.load(asked) == {"asked": asked, "shapes": {}}
+    sizes.FILE.write_text(json.dumps({"asked": asked, "shapes": {"wide": {}}}))
+    assert sizes.load(asked)["shapes"] == {"wide": {}}
+    with pytest.raises(SystemExit, match="measured with --device cpu, and now it is cuda"):
+        sizes.load(asked | {"device": "cuda"})
     sizes.FILE.write_text("{")
     with pytest.raises(SystemExit, match="does not hold the figures of shapes.*Move or delete"):
-        sizes.load(40)
+        sizes.load(asked)
     monkeypatch.setattr(sys, "argv", ["sizes.py", "--minutes", "0"])
     with pytest.raises(SystemExit, match="--minutes must be above 0"):
         sizes.main()

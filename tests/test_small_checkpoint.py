@@ -150,10 +150,11 @@ def test_reranker_pretraining_form_equals_the_librarys(maker):
     assert np.allclose(np.ravel(ours), theirs, atol=1e-3)
 
 
-def test_what_is_read_and_written_side_by_side_is_that_of_rows_of_their_own(model, maker):
+def test_what_is_read_and_written_side_by_side_is_that_of_rows_of_their_own(model, maker, monkeypatch):
     """A page's heading, query and passages share one row and do not see each other."""
     import torch
 
+    monkeypatch.setattr(small_checkpoint, "GARBLED", 0.0)
     reader = reader_of("small-vlm", model.tokenizer)
     batch = small_checkpoint.make_batch(maker, None, model.tokenizer, "speak", 5) | {"instructed": True}
     alone = {**batch, "passages": [read[:1] for read in batch["passages"]]}
@@ -165,6 +166,15 @@ def test_what_is_read_and_written_side_by_side_is_that_of_rows_of_their_own(mode
     assert float(both["spoken"]) == pytest.approx(float(one["spoken"]), rel=1e-4)
     assert float(both["query"]) == pytest.approx(float(one["query"]), rel=1e-4)
     assert 0 <= float(both["next"]) <= 1 and float(both["passage"]) > 0
+
+
+def test_garbled_words_are_other_pieces_of_the_vocabulary(model, monkeypatch):
+    reader = reader_of("small-vlm", model.tokenizer)
+    random.seed(0)
+    tokens = [reader.garble(500) for _ in range(2000)]
+    changed = [token for token in tokens if token != 500]
+    assert 0.07 < len(changed) / len(tokens) < 0.13
+    assert len(small_checkpoint.SPECIAL) <= min(changed) and max(changed) < len(model.tokenizer)
 
 
 def test_passages_go_on_where_the_request_ends(maker):

@@ -7,7 +7,10 @@ A page is an RGB array at the small profile's resolution together with what is w
 
 from __future__ import annotations
 
+import io
+import math
 import random
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,7 +72,7 @@ class Words:
         self.common = vocabulary[:150]
 
     def word(self) -> str:
-        # Squared uniform: frequent words come more often, rare ones still come.
+        # Skewed to the front: frequent words come more often, rare ones still come.
         return self.vocabulary[int(len(self.vocabulary) * self.rng.random() ** 1.6)]
 
     def name(self, syllables: int | None = None) -> str:
@@ -1138,7 +1141,7 @@ class WordBank:
         s = s.upper() if r.random() < 0.1 else s.capitalize() if r.random() < 0.3 else s
         scale = r.choice([1, 2, 2, 3])
         family = r.choice(self.fonts)
-        size = r.uniform(9.2, 13) if r.random() < 0.55 else r.uniform(12, 20)
+        size = r.uniform(7.5, 13) if r.random() < 0.75 else r.uniform(12, 20)
         face = load_face(r.choice(family), round(size * scale))
         width, height = int(face.getlength(s)) + 8 * scale, int(face.size * 1.45)
         image = Image.new("L", (width + -width % scale, height + -height % scale))
@@ -1384,6 +1387,18 @@ class PageMaker:
         pixels = self.finish(p) if draw else np.broadcast_to(np.uint8(0), (p.h, p.w, 3))
         return Sample(pixels, p.runs, content, family.__name__)
 
+    def twin(self, content: Content, size: tuple[int, int], state, value: str, new: str, draw=True) -> Sample:
+        """The page that ``content`` gave from a random ``state``, with ``new`` where ``value`` was drawn."""
+        words, after = self.words, self.rng.getstate()
+        draw_number = words.number
+        words.number = lambda: new if (drawn := draw_number()) == value else drawn
+        self.rng.setstate(state)
+        try:
+            return self.page(Content(content.organization, content.topic, content.period), size, draw=draw)
+        finally:
+            del words.number  # the class's own again
+            self.rng.setstate(after)
+
     def lay_out(self, page: Page, family) -> None:
         """Writes the heading and, where there is room, the body."""
         header(page)
@@ -1396,8 +1411,12 @@ class PageMaker:
             image = (
                 image.reduce(2) if r.random() < 0.8 else image.resize((p.w, p.h), Image.Resampling.BICUBIC)
             )
+        if r.random() < 0.15:
+            image = compressed(image, r.randint(40, 85))
         if r.random() < 0.2:  # a scan: slightly turned, blurred, grey, noisy
-            image = image.rotate(r.uniform(-1, 1), Image.Resampling.BILINEAR, fillcolor=p.bg)
+            angle = r.uniform(-2, 2)
+            image = image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=p.bg)
+            p.runs = [(text, turned(centers, angle, (p.w, p.h))) for text, centers in p.runs]
             if r.random() < 0.6:
                 image = image.filter(ImageFilter.GaussianBlur(r.uniform(0.2, 0.6)))
             if r.random() < 0.6:
@@ -1407,8 +1426,64 @@ class PageMaker:
         return np.asarray(image)
 
 
+def compressed(image: Image.Image, quality: int) -> Image.Image:
+    """A picture as it comes back from a JPEG file."""
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "JPEG", quality=quality)
+    return Image.open(file).convert("RGB")
+
+
+def turned(points: np.ndarray, degrees: float, size: tuple[int, int]) -> np.ndarray:
+    """Where points (n, 2) of a picture lie after ``Image.rotate``, which turns it about its middle."""
+    angle, middle = math.radians(degrees), np.array(size) / 2
+    x, y = (points - middle).T
+    back = np.stack([x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)], 1)
+    return back + middle
+
+
+def other_digit(text: str, r: random.Random) -> str:
+    """The text with its last digit replaced."""
+    found = list(re.finditer(r"\d", text))[-1]
+    digit = r.choice([d for d in "0123456789" if d != found[0]])
+    return text[: found.start()] + digit + text[found.end() :]
+
+
+def written(sample: Sample) -> str:
+    """All that stands on a page."""
+    return " ".join(text for text, _ in sample.runs)
+
+
+def figure_query(content: Content, label: str, value: str, r: random.Random) -> str:
+    """A query for a page by a figure on it and what the figure is of."""
+    kinds = [wording for kind in ("olv", "olvp", "otlv") for wording in WORDINGS[kind]]
+    return r.choice(kinds).format(o=content.organization, t=content.topic, p=content.period, l=label, v=value)
+
+
+def figure_twins(maker: PageMaker, size: tuple[int, int], draw: bool = True) -> list[tuple[Sample, tuple]]:
+    """Two pages alike but for one digit of a figure, each with the figure's label and value.
+
+    Or one page, where it shows no figure.
+    """
+    r, content = maker.rng, maker.content()
+    state = r.getstate()
+    first = maker.page(content, size, draw=draw)
+    if not content.facts or not {"organization", "period"} <= content.shown:
+        return [(first, ())]
+    label, value = r.choice(content.facts)
+    new = other_digit(value, r)
+    second = maker.twin(content, size, state, value, new, draw)
+    if written(first) == written(second):  # a layout may leave a figure out
+        return [(first, ())]
+    return [(first, (label, value)), (second, (label, new))]
+
+
 def group_batch(
-    maker: PageMaker, size: int, groups: float = 0.5, draw: bool = True, queries_a_page: int = 1
+    maker: PageMaker,
+    size: int,
+    groups: float = 0.5,
+    draw: bool = True,
+    queries_a_page: int = 1,
+    figures: float = 0.0,
 ) -> tuple[list[Sample], list[str]]:
     """``size`` pages of one format with queries; a part of them in groups that differ in one thing only.
 
@@ -1416,13 +1491,21 @@ def group_batch(
 
     A group shares organisation and period and differs in topic, or shares organisation and topic and
     differs in period,
-    or shares topic and period and differs in organisation: hard negatives for one another.
+    or shares topic and period and differs in organisation: hard negatives for one another. ``figures`` is the
+    chance of a pair that differs in one digit of a figure, and is asked for by it.
     """
     r = maker.rng
     fmt = r.choices(FORMATS, FORMAT_WEIGHTS)[0]
     samples, queries = [], []
     while len(samples) < size:
-        if r.random() < groups and len(samples) + 4 <= size:
+        if figures and r.random() < figures and len(samples) + 2 <= size:
+            for s, figure in figure_twins(maker, fmt, draw):
+                samples.append(s)
+                for _ in range(queries_a_page):
+                    queries.append(
+                        figure_query(s.content, *figure, r) if figure else make_query(s.content, r)
+                    )
+        elif r.random() < groups and len(samples) + 4 <= size:
             base, vary = maker.content(), r.choice(["topic", "topic", "period", "period", "organization"])
             same_family = r.choice(maker.families) if r.random() < 0.5 else None
             need = {"topic": "ot", "period": "op", "organization": "ot"}[vary]

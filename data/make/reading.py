@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import sys
 import time
 import unicodedata
@@ -151,53 +150,33 @@ def error_rate(said: list[str], samples: list[pages.Sample]) -> float:
     return sum(edits(plain(a), b) for a, b in zip(said, truth)) / sum(map(len, truth))
 
 
-def other(text: str, r: random.Random) -> str:
-    """The text with its last digit replaced."""
-    found = list(re.finditer(r"\d", text))[-1]
-    digit = r.choice([d for d in "0123456789" if d != found[0]])
-    return text[: found.start()] + digit + text[found.end() :]
-
-
-def written(sample: pages.Sample) -> str:
-    """All that stands on a page."""
-    return " ".join(text for text, _ in sample.runs)
-
-
 def twins(maker: pages.PageMaker, kind: str, count: int) -> tuple[list[list[pages.Sample]], list[str]]:
     """``count`` pairs of pages alike but for one digit, and a query for the first page of each.
 
     ``kind`` is ``"year"``, where the digit is the last of the year in the heading, or ``"figure"``, where it
     is the last of a figure in the body.
     """
-    r, words, found, queries = maker.rng, maker.words, [], []
-    draw_number = words.number
+    r, found, queries = maker.rng, [], []
     while len(found) < count:
-        content = maker.content(period=str(words.year()))
-        fields = content.organization, content.topic, content.period
         size = r.choices(pages.FORMATS, pages.FORMAT_WEIGHTS)[0]
+        if kind == "figure":
+            pair = pages.figure_twins(maker, size)
+            if len(pair) == 2:
+                (first, figure), (second, _) = pair
+                found.append([first, second])
+                queries.append(pages.figure_query(first.content, *figure, r))
+            continue
+        content = maker.content(period=str(maker.words.year()))
         state = r.getstate()
         first = maker.page(content, size)
         after = r.getstate()
         if not {"organization", "period"} <= first.content.shown:
             continue
-        if kind == "year":
-            changed = pages.Content(*fields[:2], other(content.period, r))
-            query = r.choice(pages.WORDINGS["otp"]).format(o=fields[0], t=fields[1], p=fields[2])
-            r.setstate(state)
-            second = maker.page(changed, size)
-        else:
-            if not first.content.facts:
-                continue
-            label, value = r.choice(first.content.facts)
-            new = other(value, r)
-            kinds = [k for k in ("olv", "olvp", "otlv") for k in pages.WORDINGS[k]]
-            query = r.choice(kinds).format(o=fields[0], t=fields[1], p=fields[2], l=label, v=value)
-            words.number = lambda: new if (drawn := draw_number()) == value else drawn  # noqa: B023
-            r.setstate(state)
-            second = maker.page(pages.Content(*fields), size)
-            words.number = draw_number
-            if written(first) == written(second):  # a layout may leave a figure out
-                continue
+        fields = content.organization, content.topic, content.period
+        changed = pages.Content(*fields[:2], pages.other_digit(content.period, r))
+        query = r.choice(pages.WORDINGS["otp"]).format(o=fields[0], t=fields[1], p=fields[2])
+        r.setstate(state)
+        second = maker.page(changed, size)
         r.setstate(after)
         found.append([first, second])
         queries.append(query)

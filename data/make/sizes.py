@@ -33,25 +33,28 @@ from tools.fine_tune import embed_pages, fine_tune, whole_training  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "sizes.json"
+#: What all shapes must have in common.
+ASKED = ("minutes", "device", "batch", "processes", "workers", "bf16")
 
 
-def load(minutes: float) -> dict:
-    """What was measured so far with these minutes, {"minutes": ..., "shapes": {name: figures}}.
+def load(asked: dict) -> dict:
+    """What was measured so far as now asked, {"asked": ASKED, "shapes": {name: figures}}.
 
     Raises:
-        SystemExit: the file is not whole, or was measured with other minutes.
+        SystemExit: the file is not whole, or was measured otherwise.
     """
     if not FILE.is_file():
-        return {"minutes": minutes, "shapes": {}}
+        return {"asked": asked, "shapes": {}}
     fix = f"Move or delete {FILE} to measure again."
     try:
         measured = json.loads(FILE.read_text(encoding="utf-8"))
-        had, shapes = measured["minutes"], measured["shapes"]
+        had, shapes = measured["asked"], measured["shapes"]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise SystemExit(f"{FILE} does not hold the figures of shapes ({error!r}). {fix}") from error
-    if had != minutes:
-        raise SystemExit(f"{FILE} was measured with --minutes {had:g}, and now it is {minutes:g}. {fix}")
-    return {"minutes": minutes, "shapes": shapes}
+    for name, now in asked.items():
+        if had.get(name) != now:
+            raise SystemExit(f"{FILE} was measured with --{name} {had.get(name)}, and now it is {now}. {fix}")
+    return {"asked": asked, "shapes": shapes}
 
 
 def pretrain(name: str, options: argparse.Namespace) -> dict:
@@ -59,8 +62,10 @@ def pretrain(name: str, options: argparse.Namespace) -> dict:
     command = [sys.executable, small_checkpoint.__file__, "train", "--shape", name]
     command += ["--minutes", options.minutes, "--device", options.device, "--batch", options.batch]
     command += ["--processes", options.processes, "--workers", options.workers, "--replay", 1]
-    subprocess.run([*map(str, command), *(["--bf16"] if options.bf16 else [])], check=True)
-    return json.loads(small_checkpoint.log_file(shape=name).read_text())
+    log = small_checkpoint.log_file(shape=name)
+    if not log.is_file() or json.loads(log.read_text())["log"][-1]["stage"] != "end":
+        subprocess.run([*map(str, command), *(["--bf16"] if options.bf16 else [])], check=True)
+    return json.loads(log.read_text())
 
 
 def fine_tuned(name: str) -> dict:
@@ -117,23 +122,27 @@ def main() -> int:
         return 0
     if options.minutes <= 0:
         raise SystemExit("--minutes must be above 0: nothing would be trained")
-    measured = load(options.minutes)
+    measured = load({name: getattr(options, name) for name in ASKED})
     for name in options.only:
         if name in measured["shapes"]:
             print(f"{name}: measured already", flush=True)
             continue
         state = pretrain(name, options)
         figures = last_json(__file__, "--run", name)
-        fresh = state["log"][-1]
+        *reading, fresh = state["log"]
+        last = [row for row in reading if row["stage"] == "read"][-5:]
         measured["shapes"][name] = {
             "shape": asdict(SHAPES[name]),
             "pages": sum(state["pages"].values()),
             "fresh pages": {key: fresh[key] for key in ("ndcg@10", "recall@1", "pages")},
+            **{
+                key: sum(row[key] for row in last) / len(last)
+                for key in ("slots_hit", "pieces_hit", "spoken")
+            },
             **figures,
         }
         measured["shapes"] = {key: measured["shapes"][key] for key in SHAPES if key in measured["shapes"]}
-        made_with = {"settings": state["settings"][-1], "versions": ledger.versions()}
-        ledger.write_json(FILE, measured | made_with)
+        ledger.write_json(FILE, measured | {"versions": ledger.versions()})
         print(f"{name}: dev NDCG@10 {figures['base']:.3f} -> {figures['finetuned']:.3f}", flush=True)
     return 0
 

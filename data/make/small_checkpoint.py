@@ -2,24 +2,27 @@
 
     pip install "wordfreq>=3.1,<4"                # the word list; nothing else needs it
     python data/make/small_checkpoint.py gather   # words and fonts, once
-    python data/make/small_checkpoint.py train --minutes 90 --processes 2 --bf16    # goes on where it was
-    python data/make/small_checkpoint.py train --device cuda --minutes 20 --batch 512 --workers 16
-    python data/make/small_checkpoint.py train --stage judge --minutes 30 --processes 2 --bf16 --replay 1
-    python data/make/small_checkpoint.py train --stage speak --minutes 40 --processes 2 --bf16 --replay 1
+    python data/make/small_checkpoint.py train --fresh --minutes 90 --processes 2 --bf16   # from nothing
+    python data/make/small_checkpoint.py train --stage read --minutes 40 --processes 2 --bf16   # more of it
+    python data/make/small_checkpoint.py train --fresh --device cuda --minutes 20 --batch 512 --workers 16
+    python data/make/small_checkpoint.py train --fresh --stage judge --minutes 60 --processes 2 --bf16
+    python data/make/small_checkpoint.py train --fresh --stage speak --minutes 40 --processes 2 --bf16
     python data/make/small_checkpoint.py export   # into data/checkpoints, what was trained
     python data/make/reading.py                   # measures how well they read, for their cards
 
-Training has three stages. ``see``: every patch and every visual token predicts what is written in it
-(dense supervision; the vision tower alone). ``match``: queries against pages (contrastive) while the model
-reads the heading aloud; the pages are laid out but not painted, and their visual tokens imitated. ``read``:
-the same with page pictures, while the dense supervision goes on. A language loss alone does not leave its
-plateau from random weights: the text side learns to ignore the picture.
+A run that was killed goes on where it was: give the same command without ``--fresh``.
 
-Two more make a model of their own from the result, with the vision tower as it is. ``judge``, a reranker: a
-page, a query, and "yes" or "no". Whether a page answers is one bit a pair; so each token of the query is also
+Training has three stages. ``see``: every patch and every visual token predicts what is written in it, and
+where in it (dense supervision; the vision tower alone). ``match``: queries against pages (contrastive) while
+the model reads the heading aloud; the pages are laid out but not painted, and their visual tokens imitated.
+``read``: the same with page pictures, while the dense supervision goes on. A language loss alone does not
+leave its plateau from random weights: the text side learns to ignore the picture.
+
+Two more make a model of their own from the result. ``judge``, a reranker, with the vision tower as it is: a
+page, a query, and "yes" or "no". Whether a page answers is one bit a pair; so each word of the query is also
 asked whether it stands on the page, and the right page must come first among look-alikes. ``speak``, the
 model that reads aloud and writes a query for a page: a heading has few tokens to learn from, so passages of
-the same page are read too.
+the same page are read too, and the vision tower goes on to learn what stands where.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import sys
 import time
@@ -53,6 +57,11 @@ LANGUAGES = {"german": "de", "french": "fr"}  # never trained on: words for ``re
 INSTRUCTION = "Represent the user's input."  # the Qwen3-VL-Embedding family's default instruction
 READ_ON = "Read on from: "  # and a line of the page; without a word, the heading is read
 ASK = "Write a search query for this page."
+#: A visual token's 32 x 32 pixels in slots that hold one character each, nearly always: columns and rows.
+SLOTS = (8, 4)
+POOL_BYTES = 2**30  # of drawn batches that are kept to be shown again, for each process that draws
+WORD = r"[^\W\d_]+|\d+(?:[.,]\d+)*"  # or a number
+GARBLED = 0.1  # of the model's own words in ``speak``, so that it looks and does not only go on
 PASSAGES = 2  # of a page in ``speak``, of at most so many tokens
 PASSAGE_TOKENS = 48
 VOCABULARY = 1024
@@ -486,7 +495,7 @@ def characters(sample: pages.Sample, tokenizer) -> tuple:
 
 def dense_targets(written: list[tuple], size: tuple[int, int]) -> dict[str, np.ndarray]:
     """What is written in each patch (characters) and in each visual token (vocabulary pieces), as weighted
-    bags.
+    bags; and the character in each slot of a visual token: a bag does not say what comes first.
 
     ``written`` holds, a page each, the arrays of :func:`characters`; ``size`` is (width, height) in pixels.
     Cells are numbered as the processor orders them: visual tokens row by row, their four patches together.
@@ -502,7 +511,10 @@ def dense_targets(written: list[tuple], size: tuple[int, int]) -> dict[str, np.n
     n = len(written) * gh * gw
     pc, pi, pw = bag(token * 4 + (py % 2) * 2 + px % 2, chars, n * 4)
     tc, ti, tw = bag(token, pieces, n, weights + 1e-6)
-    return {"pc": pc, "pi": pi, "pw": pw, "tc": tc, "ti": ti, "tw": tw}
+    columns, rows = SLOTS
+    slot = (y % 32 // (32 // rows)).astype(int) * columns + (x % 32 // (32 // columns)).astype(int)
+    sc, where = np.unique(token * columns * rows + slot, return_index=True)
+    return {"pc": pc, "pi": pi, "pw": pw, "tc": tc, "ti": ti, "tw": tw, "sc": sc, "si": chars[where]}
 
 
 def heading(content: pages.Content) -> str:
@@ -516,6 +528,11 @@ def passages(sample: pages.Sample, r: random.Random) -> list[tuple[str, str]]:
     lines = [text for text, _ in sample.runs]
     starts = [r.randrange(max(1, len(lines) - 1)) for _ in range(PASSAGES)]
     return [(READ_ON + lines[i], "\n".join(lines[i + 1 :])) for i in starts]
+
+
+def words_of(text: str) -> list[str]:
+    """The words and numbers of a text, as the tokenizer sees them: in lower case."""
+    return re.findall(WORD, text.lower())
 
 
 def make_batch(
@@ -533,7 +550,8 @@ def make_batch(
     groups = {"match": 0.3, "read": 0.65, "judge": 0.75, "speak": 0.0}[stage]
     # A query costs a tenth of a page to embed, so each page gets two.
     each = 1 if stage == "speak" else 2
-    samples, queries = pages.group_batch(maker, size, groups, draw=painted, queries_a_page=each)
+    figures = {"match": 0.1, "read": 0.1, "judge": 0.3, "speak": 0.0}[stage]
+    samples, queries = pages.group_batch(maker, size, groups, painted, each, figures)
     height, width, _ = samples[0].pixels.shape
     return {
         "queries": queries,
@@ -541,6 +559,7 @@ def make_batch(
         "grid": (height // 16, width // 16),
         "headings": [heading(s.content) for s in samples],
         "passages": [passages(s, r) for s in samples] if stage == "speak" else None,
+        "written": [set(words_of(pages.written(s))) for s in samples] if stage == "judge" else None,
         "instructed": r.random() < 0.5,  # in ``speak``: who asks a language model gives it no instruction
         **dense_targets([characters(s, tokenizer) for s in samples], (width, height)),
     }
@@ -563,12 +582,18 @@ def draw_batches(tokenizer, stage: str, size: int, seed: int, replay: int, plain
     while True:
         drawn += 1
         plain = drawn * size < plain_pages
-        pool.append(make_batch(maker, bank, tokenizer, stage, size, plain) | {"shown": 0})
-        for _ in range(replay if len(pool) >= 200 or replay == 1 else 1):
-            batch = maker.rng.choice(pool) if len(pool) >= 200 else pool[-1]
+        batch = make_batch(maker, bank, tokenizer, stage, size, plain)
+        if replay == 1:
+            yield batch
+            continue
+        pool.append(batch | {"shown": 0})
+        held = sum(value.nbytes for value in batch.values() if isinstance(value, np.ndarray))
+        wanted = max(8, min(200, POOL_BYTES // held))
+        for _ in range(replay if len(pool) >= wanted else 1):
+            batch = maker.rng.choice(pool) if len(pool) >= wanted else pool[-1]
             batch["shown"] += 1
             yield {k: v for k, v in batch.items() if k != "shown"}
-        pool = [b for b in pool if b["shown"] < replay][-400:]
+        pool = [b for b in pool if b["shown"] < replay][-2 * wanted :]
 
 
 def stream(tokenizer, stage: str, size: int, seed: int, workers: int, replay: int = 1, plain_pages: int = 0):
@@ -608,6 +633,7 @@ class Reader:
             {
                 "chars": nn.Linear(c.vision_config.hidden_size, len(pages.CHARS)),
                 "pieces": nn.Linear(c.text_config.hidden_size, c.text_config.hidden_size),
+                "slots": nn.Linear(c.text_config.hidden_size, math.prod(SLOTS) * len(pages.CHARS)),
             }
         ).to(device)
         self.scale = nn.Parameter(torch.tensor(math.log(16.0), device=device))
@@ -626,6 +652,10 @@ class Reader:
             conv.proj.weight.flatten(1),
             conv.proj.bias,
         )
+
+    def load_heads(self, held: dict) -> None:
+        """Loads heads; one that was not there when they were saved stays as it is."""
+        self.heads.load_state_dict({**self.heads.state_dict(), **held})
 
     def parameters(self):
         return [*self.model.parameters(), *self.heads.parameters(), self.scale]
@@ -671,6 +701,22 @@ class Reader:
             hit = (logp.argmax(-1)[cell] == item).float().sum() / full.sum().clamp(min=1)
             losses.append((written + 0.1 * empty, hit))
         return losses
+
+    def slot_loss(self, out, batch):
+        """Cross-entropy of the characters in the slots of visual tokens, and how many are right.
+
+        Empty slots, four in five, count a third as much in all.
+        """
+        import torch
+        from torch.nn.functional import cross_entropy
+
+        logits = self.heads["slots"](out.pooler_output).view(-1, len(pages.CHARS)).float()
+        place, item = (torch.as_tensor(batch[key], device=self.device).long() for key in ("sc", "si"))
+        target = torch.zeros(len(logits), dtype=torch.long, device=self.device)
+        target[place] = item
+        loss, written = cross_entropy(logits, target, reduction="none"), target > 0
+        hit = (logits[place].argmax(-1) == item).float().mean()
+        return loss[written].mean() + loss[~written].mean() / 3, hit
 
     def align(self, norm: float = 4.0) -> None:
         """Moves the piece head into the vision tower: a visual token becomes what its pieces look like.
@@ -779,10 +825,7 @@ class Reader:
         tails = [[]] * B
         if spoken:
             end = self.tokenizer("<|im_end|>\n", add_special_tokens=False)["input_ids"]
-            tails = [
-                self.assistant + e + end
-                for e in self.tokenizer([s.strip() for s in spoken], add_special_tokens=False)["input_ids"]
-            ]
+            tails = [self.assistant + e + end for e in map(self.enc, (f" {s.strip()}" for s in spoken))]
         longest, pad = max(map(len, tails)), self.tokenizer.pad_token_id
         ids = torch.tensor([prefix + t + [pad] * (longest - len(t)) for t in tails], device=self.device)
         mask = ids == image
@@ -829,27 +872,26 @@ class Reader:
         """
         import torch
 
-        B, count = len(grid), len(rows[0])
+        B = len(grid)
         prefix = self.around(int(grid[0, 1]) * int(grid[0, 2]) // 4, before, after)
-        longest, pad = max(len(row) for own in rows for row in own), self.tokenizer.pad_token_id
-        tokens = torch.tensor(
-            [[row + [pad] * (longest - len(row)) for row in own] for own in rows], device=self.device
-        )
+        tokens = self.padded(rows)
+        # In the model, a row is only as long as the longest in its place.
+        lengths = [max(map(len, place)) for place in zip(*rows)]
         page = torch.tensor([prefix] * B, device=self.device)
         image = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
         shared = self.rotation(page, grid)
-        own = torch.arange(longest, device=self.device).repeat(count)
+        own = torch.cat([torch.arange(length, device=self.device) for length in lengths])
         positions = torch.cat([shared[:, 0], (shared.max() + 1 + own).expand(3, -1)], 1)
         # 0 stands for the page; a token sees the page and, of its own row, what came before it.
         part = torch.cat(
             [
                 own.new_zeros(len(prefix)),
-                1 + torch.arange(count, device=self.device).repeat_interleave(longest),
+                *(own.new_full((length,), 1 + place) for place, length in enumerate(lengths)),
             ]
         )
         unseen = ~((part[:, None] == part) | (part == 0)).tril()
         blind = torch.zeros(unseen.shape, device=self.device).masked_fill(unseen, -1e9)
-        ids = torch.cat([page, tokens.view(B, -1)], 1)
+        ids = torch.cat([page, *(tokens[:, place, :length] for place, length in enumerate(lengths))], 1)
         mask = ids == image
         x = self.text.embed_tokens(ids)
         h = self.text(
@@ -860,7 +902,31 @@ class Reader:
             visual_pos_masks=mask,
             deepstack_visual_embeds=out.deepstack_features,
         ).last_hidden_state[:, len(prefix) :]
-        return h.view(*tokens.shape, -1), tokens
+        longest = tokens.shape[2]
+        rows_of_h = [
+            torch.nn.functional.pad(part, (0, 0, 0, longest - part.shape[1])) for part in h.split(lengths, 1)
+        ]
+        return torch.stack(rows_of_h, 1), tokens
+
+    def word_ends(self, text: str) -> list[tuple[int, str]]:
+        """The place of the last token of each word of a query, and the word."""
+        encoding = self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+        ends = [end for _, end in encoding.offsets]
+        found = []
+        for match in re.finditer(WORD, text.lower()):
+            place = next((i for i, end in enumerate(ends) if end >= match.end()), None)
+            if place is not None:
+                found.append((place, match[0]))
+        return found
+
+    def padded(self, rows: list[list[list[int]]]):
+        """Token ids (pages, rows, longest), right padded."""
+        import torch
+
+        longest, pad = max(len(row) for own in rows for row in own), self.tokenizer.pad_token_id
+        return torch.tensor(
+            [[row + [pad] * (longest - len(row)) for row in own] for own in rows], device=self.device
+        )
 
     def yes_or_no(self, out, grid, asked: list[list[list[int]]]):
         """The log-odds of "yes" at each token of each query, (pages, queries, tokens), and the tokens.
@@ -886,7 +952,7 @@ class Reader:
         def turn(asked: str, said: str, limit: int | None = None) -> tuple[list[int], int]:
             """Token ids from the end of the page on, and how many of them are not the model's."""
             given = self.enc(asked) + self.after + self.assistant
-            text = self.enc(said.strip())
+            text = self.enc(f" {said.strip()}")  # a word in the middle of a line has a space before it too
             whole = text[:limit] if limit and len(text) > limit else text + self.after
             return given + whole, len(given)
 
@@ -896,7 +962,9 @@ class Reader:
         ]
         rows = [[row for row, _ in own] for own in turns]
         before = self.before if batch["instructed"] else self.user
-        h, tokens = self.side_by_side(out, grid, before, [], rows)
+        tokens = self.padded(rows)
+        garbled = [[row[:n] + [self.garble(token) for token in row[n:]] for row, n in own] for own in turns]
+        h, _ = self.side_by_side(out, grid, before, [], garbled)
         given = torch.tensor([[n for _, n in own] for own in turns], device=self.device)[..., None]
         length = torch.tensor([[len(row) for row in own] for own in rows], device=self.device)[..., None]
         place = torch.arange(tokens.shape[2] - 1, device=self.device)  # what stands there foretells the next
@@ -910,15 +978,19 @@ class Reader:
             losses.setdefault("next", (logits.argmax(-1) == target).float().mean())
         return losses
 
+    def garble(self, token: int) -> int:
+        """A token, or in one case of ten another."""
+        return random.randrange(len(SPECIAL), len(self.tokenizer)) if random.random() < GARBLED else token
+
     def judge(self, out, grid, batch: dict, reach: int = 3):
         """Whether a page answers a query, by the odds of "yes" against "no" after both.
 
         Each page with its two queries and with one of each of the ``reach`` pages before and after it, which
         often differ from it in one thing only. The loss asks for the answer to each pair, and for the right
-        page of each query among those that it was asked about. A query's own tokens are asked too whether
-        they stand on the page: that is the part to be learned first, and one answer a pair would be too
-        little to learn it from. Returns the three losses, how often an answer is right, how often the
-        right page comes first, and how often a token's answer is right.
+        page of each query among those that it was asked about. Each word of a query is asked too, at its last
+        token, whether it stands on the page: that is the part to be learned first, and one answer a pair
+        would be too little to learn it from. Returns the three losses, how often an answer is right, how
+        often the right page comes first, and how often a word's answer is right.
         """
         import torch
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
@@ -928,7 +1000,8 @@ class Reader:
         pick = torch.randint(2, (B,))  # the query that other pages are asked about
         about = (torch.arange(B)[:, None] + steps) % B
         query = torch.cat([about * 2 + pick[about], (torch.arange(B) * 2 + 1 - pick)[:, None]], 1)
-        texts = self.tokenizer([q.strip() for q in batch["queries"]], add_special_tokens=False)["input_ids"]
+        asked = [q.strip() for q in batch["queries"]]
+        texts = self.tokenizer(asked, add_special_tokens=False)["input_ids"]
         odds, tokens = self.yes_or_no(
             out, grid, [[texts[q] + self.opening for q in row] for row in query.tolist()]
         )
@@ -940,11 +1013,18 @@ class Reader:
         places = torch.arange(len(steps))
         rivals = answer[(torch.arange(B)[:, None] - steps) % B, places]
         first = torch.zeros(B, dtype=torch.long, device=self.device)
-        there = torch.zeros(B, len(self.text.embed_tokens.weight), device=self.device)
-        cells, items = (torch.as_tensor(batch[name], device=self.device) for name in ("tc", "ti"))
-        there[cells // (len(out.pooler_output) // B), items] = 1.0
-        own = torch.arange(odds.shape[2], device=self.device) < lengths[..., None]
-        found = there.gather(1, tokens.flatten(1)).view(tokens.shape)[own]
+        # The last token of a word has seen all of it, and the page.
+        ends = [self.word_ends(text) for text in asked]
+        page, row, place, found = zip(
+            *(
+                (page, row, place, word in batch["written"][page])
+                for page, own in enumerate(query.tolist())
+                for row, q in enumerate(own)
+                for place, word in ends[q]
+            )
+        )
+        own = tuple(torch.tensor(part, device=self.device) for part in (page, row, place))
+        found = torch.tensor(found, device=self.device, dtype=odds.dtype)
         return {
             "pair": binary_cross_entropy_with_logits(answer, right),
             "list": cross_entropy(rivals, first),
@@ -979,21 +1059,21 @@ class Reader:
                 out, grid = self.see(batch["pixels"])
             figures = self.judge(out, grid, batch)
             return figures["pair"] + figures["list"] + figures["token"], figures
-        if stage == "speak":
-            with torch.no_grad():
-                out, grid = self.see(batch["pixels"])
-            figures = self.speak(out, grid, batch)
-            return figures["spoken"] + figures["passage"] + 0.5 * figures["query"], figures
         if stage == "match":
             out, grid = self.imitate(batch)
             loss, figures = 0.0, {}
         else:
             out, grid = self.see(batch["pixels"])
             (chars, chars_hit), (pieces, pieces_hit) = self.dense_loss(out, batch)
+            slots, slots_hit = self.slot_loss(out, batch)
             figures = {"chars": chars, "pieces": pieces, "chars_hit": chars_hit, "pieces_hit": pieces_hit}
+            figures |= {"slots": slots, "slots_hit": slots_hit}
             if stage == "see":
-                return chars + pieces, figures
-            loss = 0.3 * chars + 0.6 * pieces
+                return chars + pieces + slots, figures
+            loss = 0.3 * chars + 0.3 * pieces + 0.6 * slots
+            if stage == "speak":
+                figures |= self.speak(out, grid, batch)
+                return loss + figures["spoken"] + figures["passage"] + 0.5 * figures["query"], figures
         p, spoken = self.embed_pages(out, grid, batch["headings"] if aloud else None)
         q = self.embed_texts(batch["queries"]).view(len(p), -1, p.shape[1])
         both = [self.contrast(q[:, i], p) for i in range(q.shape[1])]
@@ -1042,7 +1122,7 @@ def evaluate(
     maker: pages.PageMaker | None = None,
     batch: int = 50,
 ) -> dict:
-    """Retrieval on fresh pages with unseen names, three quarters of them hard negatives."""
+    """Retrieval on fresh pages with unseen names, most of them among their hard negatives."""
     import torch
 
     maker = maker or pages.PageMaker(*pages.read_assets(ASSETS), 99)
@@ -1083,7 +1163,11 @@ def start(args) -> None:
 
     if args.minutes <= 0:
         raise SystemExit("--minutes must be above 0: nothing would be trained")
-    pages.read_assets(ASSETS)
+    if args.shape and args.stage in OWN:
+        raise SystemExit(f"--shape and --stage {args.stage} do not go together: that stage is for what ships")
+    if args.bf16 and not supports_bf16(args.device):
+        raise SystemExit("--bf16: this machine does not compute in bfloat16, leave it out")
+    check_fonts()
     folder_of(args.shape).mkdir(parents=True, exist_ok=True)
     load_or_build_processor()
     args.threads = args.threads or max(1, (os.cpu_count() or 1) // args.processes)
@@ -1094,6 +1178,29 @@ def start(args) -> None:
         torch.multiprocessing.spawn(train, args=(args, str(store)), nprocs=args.processes)
     finally:
         store.unlink(missing_ok=True)
+
+
+def supports_bf16(device: str) -> bool:
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
+
+
+def check_fonts() -> None:
+    """Stops if words or a font family of ``FONTS`` are not there."""
+    try:
+        _, fonts = pages.read_assets(ASSETS)
+    except FileNotFoundError as error:
+        raise SystemExit(str(error)) from None
+    there = {Path(files[0]).stem.split("__")[0] for files in fonts}
+    packages = sorted({package for name, (*_, package) in FONTS.items() if name not in there})
+    if packages:
+        raise SystemExit(
+            f"{ASSETS / 'fonts'} lacks font families: apt-get install {' '.join(packages)}, then run "
+            f"`python data/make/{Path(__file__).name} gather` again"
+        )
 
 
 class Average:
@@ -1148,28 +1255,37 @@ def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
     """
     import torch
 
-    file = state_file(args.stage, args.shape)
-    if file.is_file() and not args.fresh:
+    own = args.stage in OWN
+    begins = own and args.fresh  # from what the first three stages have come to
+    file = state_file() if begins else state_file(args.stage, args.shape)
+    if file.is_file() and (begins or not args.fresh):
         try:
             saved = torch.load(file, map_location=args.device, weights_only=False)
+            reader.model.load_state_dict(saved["model"])
+            reader.load_heads(saved["heads"])
+            reader.scale.data = saved["scale"].to(args.device)
+            state = saved["state"]
         except Exception as error:
             raise SystemExit(
                 f"{file} cannot be read ({error}): remove it to start again, or restore it"
             ) from error
-        reader.model.load_state_dict(saved["model"])
-        reader.heads.load_state_dict(saved["heads"])
-        reader.scale.data = saved["scale"].to(args.device)
-        optimizer.load_state_dict(saved["optimizer"])
-        state = saved["state"]
+        if begins:
+            quiet or print(f"starts from {file}", flush=True)
+            return state
+        try:
+            optimizer.load_state_dict(saved["optimizer"])
+        except ValueError:  # a head has come since
+            quiet or print("the optimizer starts anew", flush=True)
         had = {s: f"{minutes:.1f} min, {state['pages'][s]} pages" for s, minutes in state["spent"].items()}
         quiet or print("resumed:", had, flush=True)
         return state
-    own = args.stage in OWN
     # The embedding model holds the weights that the first three stages left.
     name = OWN[args.stage] if own and not args.fresh else "small-embedding"
     if (OUT / "small-embedding" / HEADS).is_file() and (own or not args.fresh) and not args.shape:
         quiet or print(f"goes on from data/checkpoints/{name}; the optimizer starts anew", flush=True)
         return load_shipped(reader, name)
+    if own:
+        raise SystemExit(f"--stage {args.stage} starts from what the first stages left: train those first")
     return {
         "spent": dict.fromkeys(STAGES, 0.0),
         "pages": dict.fromkeys(STAGES, 0),
@@ -1182,8 +1298,13 @@ def begin_stage(stage: str, reader: Reader, optimizer, state: dict, quiet: bool)
     """What a stage needs first: aligned towers after ``see``, imitated tokens for ``match``."""
     import torch
 
+    reader.vision.requires_grad_(stage not in ("match", "judge"))
+    # The text side knows visual tokens as they are: ``see``, taken up again, may sharpen but not rename them.
+    known = stage == "see" and bool(state.get("aligned"))
+    reader.heads["pieces"].requires_grad_(not known)
+    # The piece head leans on the embeddings, and nothing keeps the two together without pictures.
+    reader.text.embed_tokens.requires_grad_(stage != "match" and not known)
     if stage == "see" or stage in OWN:
-        reader.vision.requires_grad_(stage == "see")
         return
     words, fonts = pages.read_assets(ASSETS)
     if not state.get("aligned"):
@@ -1204,6 +1325,7 @@ def train(rank: int, args, store: str | None = None) -> None:
     import torch
 
     torch.manual_seed(args.seed)
+    random.seed(args.seed + rank)
     torch.set_num_threads(args.threads)
     tokenizer = load_or_build_processor().tokenizer
     shape = SHAPES[args.shape or "shipped"]
@@ -1223,6 +1345,10 @@ def train(rank: int, args, store: str | None = None) -> None:
     budget = {s: args.minutes * share for s, (share, *_) in STAGES.items()}
     if args.stage:
         budget = {s: args.minutes if s == args.stage else 0.0 for s in STAGES}
+    # A stage of its own that was killed goes on; one that ended has as many minutes more.
+    unfinished = state.get("unfinished") or {}
+    asked = {"stage": args.stage, "minutes": args.minutes}
+    done = unfinished.get("done", 0.0) if not args.fresh and asked.items() <= unfinished.items() else 0.0
     average = Average(list(reader.parameters()), rank, args.processes, store)
     rank or print(
         f"{sum(p.numel() for p in reader.model.parameters()) / 1e6:.2f} M parameters on {args.device}; "
@@ -1249,29 +1375,32 @@ def train(rank: int, args, store: str | None = None) -> None:
             file.with_suffix(".tmp"),
         )
         os.replace(file.with_suffix(".tmp"), file)
-        log_file(args.stage, args.shape).write_text(json.dumps(state, indent=1))
+        log = log_file(args.stage, args.shape)
+        log.with_suffix(".tmp").write_text(json.dumps(state, indent=1))
+        os.replace(log.with_suffix(".tmp"), log)
 
+    trained_any = False
     for stage, (_, factor, peak) in STAGES.items():
         if budget[stage] <= 0 or (state["spent"][stage] >= budget[stage] and not args.stage):
             continue
-        had = state["spent"][stage] if args.stage else 0.0  # comes on top of it
-        begin = 0.0 if args.stage else state["spent"][stage]
+        begin = done if args.stage else state["spent"][stage]
+        had = state["spent"][stage] - begin
         begin_stage(stage, reader, optimizer, state, quiet=rank > 0)
-        # The piece head leans on the embeddings, and nothing keeps the two together without pictures.
-        reader.text.embed_tokens.requires_grad_(stage != "match")
         size = max(4, int(args.batch * factor) // args.processes)
         seed = args.seed + len(state["log"]) + 7 * list(STAGES).index(stage) + 10_000 * rank
-        plain = 5000 if state["pages"]["see"] == 0 else 0
+        drawing = args.processes * max(1, args.workers)
+        plain = 5000 // drawing if state["pages"]["see"] == 0 else 0
         batches = stream(tokenizer, stage, size, seed, args.workers, args.replay, plain)
         started, reported, evaluated = time.time(), time.time(), time.time()
         sums, steps, since, share = {}, 0, 0, begin / budget[stage]
         while share < 1:
             batch = next(batches)
-            # A short warm-up, then a cosine down to a twentieth.
+            # A short warm-up, then level, then in the last two fifths a cosine down to a twentieth.
+            decay = max(0.0, share - 0.6) / 0.4
             lr = (
                 (args.lr or peak)
                 * min(1.0, steps / 30 + 0.03)
-                * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
+                * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * decay)))
             )
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -1303,11 +1432,21 @@ def train(rank: int, args, store: str | None = None) -> None:
                 sums, since = {}, 0
                 state["log"].append(row)
                 print(json.dumps(row), flush=True)
-                state["spent"][stage] = had + begin + (time.time() - started) / 60
+                now = begin + (time.time() - started) / 60
+                state["spent"][stage] = had + now
+                state["unfinished"] = asked | {"done": now} if args.stage else None
                 save()
                 reported = time.time()
         state["spent"][stage] = had + budget[stage]
+        state["unfinished"] = None
+        trained_any = True
         rank or save()
+    if not trained_any:
+        most = max(state["spent"][stage] / share for stage, (share, *_) in STAGES.items() if share)
+        raise SystemExit(
+            f"every stage has had its share of {args.minutes:g} minutes: give more than {most:.0f}, or "
+            "--stage, or --fresh to start from random weights"
+        )
     if rank or args.stage in OWN:
         return
     final = evaluate(reader, n_pages=500, n_queries=500)
@@ -1320,15 +1459,23 @@ def load_shipped(reader: Reader, name: str = "small-embedding") -> dict:
     """Loads weights and heads of a shipped checkpoint; returns the state of its training."""
     from safetensors.torch import load_file
 
-    weights = load_file(OUT / name / "model.safetensors", device=reader.device)
+    def read(file: Path, how):
+        try:
+            return how(file)
+        except Exception as error:
+            raise SystemExit(f"{file} cannot be read ({error}): restore it with `git checkout`") from error
+
+    weights = read(OUT / name / "model.safetensors", lambda file: load_file(file, device=reader.device))
     weights = {key if key.startswith("model.") else f"model.{key}": w for key, w in weights.items()}
     missing = reader.model.load_state_dict(weights, strict=False).missing_keys
     assert set(missing) <= {"lm_head.weight"}, f"{name} lacks {missing[:3]}"  # tied to the embeddings
     # Those of the embedding model's vision tower, for all three: `judge` and `speak` do not use them.
-    heads = load_file(OUT / "small-embedding" / HEADS, device=reader.device)
+    heads = read(OUT / "small-embedding" / HEADS, lambda file: load_file(file, device=reader.device))
     reader.scale.data = heads.pop("scale")
-    reader.heads.load_state_dict(heads)
-    return json.loads((OUT / name / "training_log.json").read_text())
+    reader.load_heads(heads)
+    log = read(OUT / name / "training_log.json", lambda file: json.loads(file.read_text()))
+    log.pop("reading", None)  # measured on these weights, not on those that come of them
+    return log
 
 
 def load_or_build_processor():
@@ -1359,9 +1506,10 @@ def export() -> None:
         temporary = OUT / f".{name}"
         shutil.rmtree(temporary, ignore_errors=True)
         write(temporary, model, processor, saved)
-        log = log_file(stages[name])
-        shutil.copyfile(log, temporary / "training_log.json")
-        text = card(name, model, json.loads(log.read_text()))
+        log = json.loads(log_file(stages[name]).read_text())
+        log.pop("reading", None)  # measured on other weights
+        (temporary / "training_log.json").write_text(json.dumps(log, indent=1))
+        text = card(name, model, log)
         (temporary / "README.md").write_text(text, encoding="utf-8")
         shutil.rmtree(OUT / name, ignore_errors=True)
         os.replace(temporary, OUT / name)
@@ -1475,7 +1623,7 @@ def proof(name: str, reading: dict) -> str:
             f"the order they came, {order['reranker']:.3f} in its own. {apart}"
         )
     return (
-        f"{pages_read}, three quarters of them hard negatives, and queries by name, topic and period: "
+        f"{pages_read}, most of them among look-alikes, and queries by name, topic and period: "
         f"NDCG@10 {seen['ndcg@10']:.3f}, Recall@1 {seen['recall@1']:.3f}; in typefaces it never saw NDCG@10 "
         f"{fonts['ndcg@10']:.3f}, in layouts it never saw {layouts['ndcg@10']:.3f}, with German words "
         f"{reading['german']['ndcg@10']:.3f}, with French words {reading['french']['ndcg@10']:.3f}. {apart}"
@@ -1547,8 +1695,8 @@ def main() -> None:
     t.add_argument(
         "--replay",
         type=int,
-        default=2,
-        help="times that a drawn batch is shown; 1 where there are cores to draw more",
+        default=1,
+        help="times that a drawn batch is shown: more where drawing is what limits",
     )
     t.add_argument("--threads", type=int, default=0, help="CPU threads a process; 0: a fair share")
     t.add_argument("--lr", type=float, default=0, help="peak learning rate instead of the stage's own")

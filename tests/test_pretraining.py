@@ -1,0 +1,146 @@
+"""data/make/small_checkpoint.py: a training that is killed goes on, and what it cannot do it says at once."""
+
+import json
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.profiles import ROOT
+
+sys.path.insert(0, str(ROOT / "data" / "make"))
+import pretraining_pages as pages  # noqa: E402
+import small_checkpoint  # noqa: E402
+
+WORDS = "total market river winter office paper growth energy street number health music garden".split()
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    """An empty working folder, with a few words and one of matplotlib's typefaces."""
+    import matplotlib
+
+    source = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    assets = tmp_path / "assets"
+    (assets / "fonts").mkdir(parents=True)
+    (assets / "fonts" / "dejavu__a.ttf").write_bytes(source.read_bytes())
+    (assets / "words.txt").write_text("\n".join(WORDS * 20))
+    monkeypatch.setattr(small_checkpoint, "WORK", tmp_path)
+    monkeypatch.setattr(small_checkpoint, "ASSETS", assets)
+    monkeypatch.setattr(small_checkpoint, "FONTS", {"dejavu": (str(source), None, "fonts-dejavu-core")})
+    monkeypatch.setattr(small_checkpoint, "evaluate", lambda reader, **_: {"ndcg@10": 0.5})
+    return tmp_path
+
+
+def asked(**changes) -> Namespace:
+    """What the command line gives for seconds of ``see``."""
+    given = {
+        "stage": "see", "minutes": 0.04, "device": "cpu", "batch": 21, "processes": 1, "workers": 0,
+        "replay": 1, "threads": 1, "lr": 0, "bf16": False, "shape": None, "fresh": False, "seed": 7,
+        "report": 0.5, "evaluate_every": 300,
+    }  # fmt: skip
+    return Namespace(**(given | changes))
+
+
+def test_a_killed_stage_goes_on_and_a_finished_one_has_more(work, capsys):
+    import torch
+
+    small_checkpoint.start(asked(fresh=True))
+    file = small_checkpoint.state_file()
+    saved = torch.load(file, weights_only=False)
+    assert saved["state"]["spent"]["see"] == pytest.approx(0.04) and saved["state"]["unfinished"] is None
+    saved["state"]["unfinished"] = {"stage": "see", "minutes": 0.1, "done": 0.03}  # killed in a longer run
+    torch.save(saved, file)
+    small_checkpoint.start(asked(minutes=0.1))
+    state = json.loads(small_checkpoint.log_file().read_text())
+    assert state["spent"]["see"] == pytest.approx(0.04 - 0.03 + 0.1)
+    assert "resumed" in capsys.readouterr().out
+    small_checkpoint.start(asked())
+    state = json.loads(small_checkpoint.log_file().read_text())
+    assert state["spent"]["see"] == pytest.approx(0.04 - 0.03 + 0.1 + 0.04)
+    assert len(state["settings"]) == 3 and {row["stage"] for row in state["log"]} == {"see", "end"}
+
+
+def test_a_reranker_starts_from_what_the_first_stages_left(work, monkeypatch, capsys):
+    small_checkpoint.start(asked(fresh=True, minutes=0.02))
+    small_checkpoint.start(asked(stage="judge", fresh=True, minutes=0.02))
+    assert f"starts from {small_checkpoint.state_file()}" in capsys.readouterr().out
+    state = json.loads(small_checkpoint.log_file("judge").read_text())
+    assert state["spent"]["see"] > 0 and state["spent"]["judge"] > 0
+    monkeypatch.setattr(small_checkpoint, "OUT", work)
+    small_checkpoint.state_file().unlink()
+    with pytest.raises(SystemExit, match="--stage judge starts from what the first stages left"):
+        small_checkpoint.start(asked(stage="judge", fresh=True))
+
+
+def test_what_cannot_be_is_said_at_once(work, monkeypatch):
+    for changes, message in (
+        ({"minutes": 0}, "--minutes must be above 0"),
+        ({"shape": "wide", "stage": "judge"}, "--shape and --stage judge do not go together"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            small_checkpoint.start(asked(**changes))
+    monkeypatch.setattr(small_checkpoint, "supports_bf16", lambda device: False)
+    with pytest.raises(SystemExit, match="does not compute in bfloat16"):
+        small_checkpoint.start(asked(bf16=True))
+    small_checkpoint.state_file().write_bytes(b"not a state")
+    with pytest.raises(SystemExit, match="state.pt cannot be read"):
+        small_checkpoint.start(asked())
+    monkeypatch.setitem(small_checkpoint.FONTS, "garamond", ("/nowhere/G.otf", None, "fonts-ebgaramond"))
+    with pytest.raises(SystemExit, match="apt-get install fonts-ebgaramond"):
+        small_checkpoint.start(asked())
+    (small_checkpoint.ASSETS / "words.txt").unlink()
+    with pytest.raises(SystemExit, match="small_checkpoint.py gather"):
+        small_checkpoint.start(asked())
+
+
+def test_stages_that_had_their_share_are_not_run_in_silence(work):
+    import torch
+
+    small_checkpoint.start(asked(fresh=True, minutes=0.02))
+    saved = torch.load(small_checkpoint.state_file(), weights_only=False)
+    saved["state"]["spent"] |= {"see": 30.0, "match": 6.0, "read": 64.0}
+    torch.save(saved, small_checkpoint.state_file())
+    with pytest.raises(SystemExit, match="share of 90 minutes: give more than 100"):
+        small_checkpoint.start(asked(stage=None, minutes=90))
+
+
+def test_a_damaged_shipped_file_is_named(tmp_path, monkeypatch):
+    import shutil
+
+    processor = small_checkpoint.load_or_build_processor()
+    reader = small_checkpoint.Reader(
+        small_checkpoint.build_model(processor.tokenizer), processor.tokenizer, "cpu"
+    )
+    shutil.copytree(small_checkpoint.OUT / "small-embedding", tmp_path / "small-embedding")
+    monkeypatch.setattr(small_checkpoint, "OUT", tmp_path)
+    assert "reading" not in small_checkpoint.load_shipped(reader)
+    for name in ("training_log.json", small_checkpoint.HEADS, "model.safetensors"):
+        (tmp_path / "small-embedding" / name).write_bytes(b"{")
+        with pytest.raises(SystemExit, match=f"{name} cannot be read.*git checkout"):
+            small_checkpoint.load_shipped(reader)
+
+
+def test_a_slot_holds_the_character_that_is_drawn_there():
+    written = [
+        tuple(map(np.array, ([1.0, 5.0, 33.0], [2.0, 2.0, 30.0], [3, 4, 5], [9, 9, 8], [0.5, 0.5, 1.0])))
+    ]
+    targets = small_checkpoint.dense_targets(written, (64, 32))
+    columns, rows = small_checkpoint.SLOTS
+    assert targets["sc"].tolist() == [0, 1, columns * rows + (rows - 1) * columns]
+    assert targets["si"].tolist() == [3, 4, 5]
+
+
+def test_a_turned_page_takes_its_targets_along():
+    from PIL import Image
+
+    picture = Image.new("L", (224, 320))
+    picture.putpixel((180, 60), 255)
+    for angle in (-2.0, 2.0):
+        turned = np.asarray(picture.rotate(angle, Image.Resampling.BILINEAR))
+        y, x = np.unravel_index(turned.argmax(), turned.shape)
+        found = pages.turned(np.array([[180.5, 60.5]]), angle, picture.size)
+        assert np.abs(found - (x + 0.5, y + 0.5)).max() < 1
+    assert pages.compressed(Image.new("RGB", (40, 30), "white"), 60).size == (40, 30)
