@@ -66,7 +66,9 @@ def test_a_file_of_other_settings_is_refused(file, capsys):
 def test_committed_figures_are_of_these_runs_and_this_checkpoint(table):
     runs = sweeps.load(table)
     assert list(runs) == list(sweeps.TABLES[table])
-    assert all(0 < run.get("dev_ndcg@10", run.get("ndcg@10")) < 1 for run in runs.values())
+    scores = {name: run.get("dev_ndcg@10", run.get("ndcg@10")) for name, run in runs.items()}
+    learned = [score for name, score in scores.items() if name != "positives shuffled"]  # that one: 0
+    assert all(0 < score < 1 for score in learned)
 
 
 def test_each_fault_was_caught_by_its_check():
