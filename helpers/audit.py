@@ -122,7 +122,7 @@ def leaks(
     }
     pictures, train_keys = np.stack(list(scored.values())), list(known)
     for key, picture, (rows_near, distances) in zip(
-        scored, pictures, _near_rows(pictures, np.stack(list(known.values())), near)
+        scored, pictures, checks.near_rows(pictures, np.stack(list(known.values())), near)
     ):
         if picture.std() < checks.BLANK:
             continue
@@ -190,9 +190,9 @@ def to_read(
             above.append(order[:place])
         agreed = set.intersection(*map(set, above)) if above else set()
         for page in agreed:
-            places = ", ".join(f"{name} {order.index(page) + 1}" for name, order in zip(runs, above))
-            total = sum(order.index(page) for order in above)
-            found.append((total, Finding("to read", query, page, f"rank: {places}")))
+            ranks = [order.index(page) + 1 for order in above]
+            places = ", ".join(f"{name} {rank}" for name, rank in zip(runs, ranks))
+            found.append((sum(ranks), Finding("to read", query, page, f"rank: {places}")))
     return [finding for _, finding in sorted(found)]
 
 
@@ -212,20 +212,6 @@ def _names(rows: datasets.Dataset) -> list[str]:
     if "query_id" in rows.column_names:
         return list(rows["query_id"])
     return [f"row {row}" for row in range(len(rows))]
-
-
-def _near_rows(a: np.ndarray, b: np.ndarray, near: float):
-    """Yield, for each row of `a` (n, d), the rows of `b` (m, d) whose mean absolute difference is below
-    `near`, nearest first, and the differences.
-    """
-    means = b.mean(axis=1)
-    order = np.argsort(means)
-    for row in a:
-        # a mean of absolute differences is never below the difference of the means
-        low, high = np.searchsorted(means[order], [row.mean() - near, row.mean() + near])
-        distances = np.abs(b[order[low:high]] - row).mean(axis=1)
-        rising = [place for place in np.argsort(distances, kind="stable") if distances[place] < near]
-        yield order[low:high][rising], distances[rising]
 
 
 def _near_pairs(pictures: np.ndarray, near: float):

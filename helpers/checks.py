@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -174,21 +174,29 @@ def page_pictures(rows: datasets.Dataset, columns: Sequence[str]) -> dict[str, n
     return found
 
 
-def nearest(a: np.ndarray, b: np.ndarray, near: float = NEAR) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of `a` (n, d) the mean absolute difference to the most similar row of `b` (m, d), and
-    which row that is: (n,) and (n,).
-
-    Exact below `near`, which is what counts; infinite, and -1, where no row of `b` has a mean that close.
+def near_rows(a: np.ndarray, b: np.ndarray, near: float = NEAR) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield, for each row of `a` (n, d), the rows of `b` (m, d) whose mean absolute difference is below
+    `near`, nearest first, and the differences.
     """
     means = b.mean(axis=1)
     order = np.argsort(means)
-    means, distance, place = means[order], np.full(len(a), np.inf), np.full(len(a), -1)
-    for i, row in enumerate(a):
+    means = means[order]
+    for row in a:
         # a mean of absolute differences is never below the difference of the means
         low, high = np.searchsorted(means, [row.mean() - near, row.mean() + near])
-        if low < high:
-            distances = np.abs(b[order[low:high]] - row).mean(axis=1)
-            distance[i], place[i] = distances.min(), order[low + distances.argmin()]
+        distances = np.abs(b[order[low:high]] - row).mean(axis=1)
+        rising = [place for place in np.argsort(distances, kind="stable") if distances[place] < near]
+        yield order[low:high][rising], distances[rising]
+
+
+def nearest(a: np.ndarray, b: np.ndarray, near: float = NEAR) -> tuple[np.ndarray, np.ndarray]:
+    """For each row of `a` (n, d) the mean absolute difference to the most similar row of `b` (m, d), and
+    which row that is: (n,) and (n,). Infinite, and -1, where no row of `b` is nearer than `near`.
+    """
+    distance, place = np.full(len(a), np.inf), np.full(len(a), -1)
+    for i, (rows, distances) in enumerate(near_rows(a, b, near)):
+        if len(rows):
+            distance[i], place[i] = distances[0], rows[0]
     return distance, place
 
 

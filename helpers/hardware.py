@@ -30,18 +30,22 @@ def device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def use_bf16() -> bool:
+def use_bf16(kind: str | None = None) -> bool:
     """Whether training may use bfloat16: a GPU or CPU that computes in it rather than emulating it.
 
     A T4 or V100 does not; there torch stops with "Current CUDA Device does not support bfloat16". Of CPUs,
     those with AVX-512 BF16 do.
+
+    Args:
+        kind: "cpu", "cuda" or another; None: what `device` finds.
     """
     import torch
 
-    if device() == "cpu":
+    kind = kind or device()
+    if kind == "cpu":
         supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
         return bool(supported and supported())
-    if device() != "cuda":
+    if kind != "cuda":
         return False
     return torch.cuda.is_bf16_supported(including_emulation=False)
 

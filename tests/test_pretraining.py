@@ -82,7 +82,7 @@ def test_what_cannot_be_is_said_at_once(work, monkeypatch):
     ):
         with pytest.raises(SystemExit, match=message):
             small_checkpoint.start(asked(**changes))
-    monkeypatch.setattr(small_checkpoint, "supports_bf16", lambda device: False)
+    monkeypatch.setattr(small_checkpoint.hardware, "use_bf16", lambda kind: False)
     with pytest.raises(SystemExit, match="does not compute in bfloat16"):
         small_checkpoint.start(asked(bf16=True))
     small_checkpoint.state_file().write_bytes(b"not a state")

@@ -38,11 +38,11 @@ def trained_model() -> Path:
     """The model of notebook 04's training: from its folder, or trained now."""
     profile = get_profile("small")
     folder = run_dir(profile) / "sweeps" / "trained"
-    stamp = folder / "made_with.json"
-    if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != held(profile):
+    stamp, now = folder / "made_with.json", held(profile)
+    if not stamp.is_file() or json.loads(stamp.read_text(encoding="utf-8")) != now:
         shutil.rmtree(folder, ignore_errors=True)
         fine_tune(whole_training(profile), keep=folder)
-        stamp.write_text(json.dumps(held(profile)), encoding="utf-8")
+        stamp.write_text(json.dumps(now), encoding="utf-8")
     return folder
 
 

@@ -1387,8 +1387,16 @@ class PageMaker:
         pixels = self.finish(p) if draw else np.broadcast_to(np.uint8(0), (p.h, p.w, 3))
         return Sample(pixels, p.runs, content, family.__name__)
 
-    def twin(self, content: Content, size: tuple[int, int], state, value: str, new: str, draw=True) -> Sample:
-        """The page that ``content`` gave from a random ``state``, with ``new`` where ``value`` was drawn."""
+    def twin(
+        self,
+        content: Content,
+        size: tuple[int, int],
+        state,
+        value: str = "",
+        new: str = "",
+        draw: bool = True,
+    ) -> Sample:
+        """The page of ``content`` drawn from the random ``state``, with ``new`` where ``value`` was drawn."""
         words, after = self.words, self.rng.getstate()
         draw_number = words.number
         words.number = lambda: new if (drawn := draw_number()) == value else drawn

@@ -169,16 +169,12 @@ def twins(maker: pages.PageMaker, kind: str, count: int) -> tuple[list[list[page
         content = maker.content(period=str(maker.words.year()))
         state = r.getstate()
         first = maker.page(content, size)
-        after = r.getstate()
         if not {"organization", "period"} <= first.content.shown:
             continue
         fields = content.organization, content.topic, content.period
         changed = pages.Content(*fields[:2], pages.other_digit(content.period, r))
         query = r.choice(pages.WORDINGS["otp"]).format(o=fields[0], t=fields[1], p=fields[2])
-        r.setstate(state)
-        second = maker.page(changed, size)
-        r.setstate(after)
-        found.append([first, second])
+        found.append([first, maker.twin(changed, size, state)])
         queries.append(query)
     return found, queries
 

@@ -47,6 +47,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pretraining_pages as pages  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from helpers import hardware  # noqa: E402
+
 WORK = ROOT / "runs" / "pretraining"
 ASSETS = WORK / "assets"
 OUT = ROOT / "data" / "checkpoints"
@@ -535,6 +538,17 @@ def words_of(text: str) -> list[str]:
     return re.findall(WORD, text.lower())
 
 
+def word_ends(text: str, encoding) -> list[tuple[int, str]]:
+    """The place of the last token of each word of a text, given the text's tokens, and the word."""
+    ends = [end for _, end in encoding.offsets]
+    found = []
+    for match in re.finditer(WORD, text.lower()):
+        place = next((i for i, end in enumerate(ends) if end >= match.end()), None)
+        if place is not None:
+            found.append((place, match[0]))
+    return found
+
+
 def make_batch(
     maker: pages.PageMaker, bank: pages.WordBank | None, tokenizer, stage: str, size: int, plain: bool = False
 ) -> dict:
@@ -908,17 +922,6 @@ class Reader:
         ]
         return torch.stack(rows_of_h, 1), tokens
 
-    def word_ends(self, text: str) -> list[tuple[int, str]]:
-        """The place of the last token of each word of a query, and the word."""
-        encoding = self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
-        ends = [end for _, end in encoding.offsets]
-        found = []
-        for match in re.finditer(WORD, text.lower()):
-            place = next((i for i, end in enumerate(ends) if end >= match.end()), None)
-            if place is not None:
-                found.append((place, match[0]))
-        return found
-
     def padded(self, rows: list[list[list[int]]]):
         """Token ids (pages, rows, longest), right padded."""
         import torch
@@ -1001,8 +1004,9 @@ class Reader:
         about = (torch.arange(B)[:, None] + steps) % B
         query = torch.cat([about * 2 + pick[about], (torch.arange(B) * 2 + 1 - pick)[:, None]], 1)
         asked = [q.strip() for q in batch["queries"]]
-        texts = self.tokenizer(asked, add_special_tokens=False)["input_ids"]
-        odds, tokens = self.yes_or_no(
+        encodings = self.tokenizer.backend_tokenizer.encode_batch(asked, add_special_tokens=False)
+        texts = [encoding.ids for encoding in encodings]
+        odds, _ = self.yes_or_no(
             out, grid, [[texts[q] + self.opening for q in row] for row in query.tolist()]
         )
         lengths = torch.tensor([len(text) for text in texts], device=self.device)[query.to(self.device)]
@@ -1014,7 +1018,7 @@ class Reader:
         rivals = answer[(torch.arange(B)[:, None] - steps) % B, places]
         first = torch.zeros(B, dtype=torch.long, device=self.device)
         # The last token of a word has seen all of it, and the page.
-        ends = [self.word_ends(text) for text in asked]
+        ends = [word_ends(*both) for both in zip(asked, encodings)]
         page, row, place, found = zip(
             *(
                 (page, row, place, word in batch["written"][page])
@@ -1165,7 +1169,7 @@ def start(args) -> None:
         raise SystemExit("--minutes must be above 0: nothing would be trained")
     if args.shape and args.stage in OWN:
         raise SystemExit(f"--shape and --stage {args.stage} do not go together: that stage is for what ships")
-    if args.bf16 and not supports_bf16(args.device):
+    if args.bf16 and not hardware.use_bf16(args.device):
         raise SystemExit("--bf16: this machine does not compute in bfloat16, leave it out")
     check_fonts()
     folder_of(args.shape).mkdir(parents=True, exist_ok=True)
@@ -1178,14 +1182,6 @@ def start(args) -> None:
         torch.multiprocessing.spawn(train, args=(args, str(store)), nprocs=args.processes)
     finally:
         store.unlink(missing_ok=True)
-
-
-def supports_bf16(device: str) -> bool:
-    import torch
-
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
 def check_fonts() -> None:
@@ -1345,6 +1341,13 @@ def train(rank: int, args, store: str | None = None) -> None:
     budget = {s: args.minutes * share for s, (share, *_) in STAGES.items()}
     if args.stage:
         budget = {s: args.minutes if s == args.stage else 0.0 for s in STAGES}
+    left = [s for s in STAGES if budget[s] > 0 and (args.stage or state["spent"][s] < budget[s])]
+    if not left:
+        most = max(state["spent"][stage] / share for stage, (share, *_) in STAGES.items() if share)
+        raise SystemExit(
+            f"every stage has had its share of {args.minutes:g} minutes: give more than {most:.0f}, or "
+            "--stage, or --fresh to start from random weights"
+        )
     # A stage of its own that was killed goes on; one that ended has as many minutes more.
     unfinished = state.get("unfinished") or {}
     asked = {"stage": args.stage, "minutes": args.minutes}
@@ -1379,10 +1382,8 @@ def train(rank: int, args, store: str | None = None) -> None:
         log.with_suffix(".tmp").write_text(json.dumps(state, indent=1))
         os.replace(log.with_suffix(".tmp"), log)
 
-    trained_any = False
-    for stage, (_, factor, peak) in STAGES.items():
-        if budget[stage] <= 0 or (state["spent"][stage] >= budget[stage] and not args.stage):
-            continue
+    for stage in left:
+        _, factor, peak = STAGES[stage]
         begin = done if args.stage else state["spent"][stage]
         had = state["spent"][stage] - begin
         begin_stage(stage, reader, optimizer, state, quiet=rank > 0)
@@ -1439,14 +1440,7 @@ def train(rank: int, args, store: str | None = None) -> None:
                 reported = time.time()
         state["spent"][stage] = had + budget[stage]
         state["unfinished"] = None
-        trained_any = True
         rank or save()
-    if not trained_any:
-        most = max(state["spent"][stage] / share for stage, (share, *_) in STAGES.items() if share)
-        raise SystemExit(
-            f"every stage has had its share of {args.minutes:g} minutes: give more than {most:.0f}, or "
-            "--stage, or --fresh to start from random weights"
-        )
     if rank or args.stage in OWN:
         return
     final = evaluate(reader, n_pages=500, n_queries=500)
