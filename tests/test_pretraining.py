@@ -38,8 +38,8 @@ def asked(**changes) -> Namespace:
     """What the command line gives for seconds of ``see``."""
     given = {
         "stage": "see", "minutes": 0.04, "device": "cpu", "batch": 21, "processes": 1, "workers": 0,
-        "replay": 1, "threads": 1, "lr": 0, "bf16": False, "shape": None, "fresh": False, "seed": 7,
-        "report": 0.5, "evaluate_every": 300,
+        "replay": 1, "threads": 1, "lr": 0, "bf16": False, "shape": None, "fresh": False, "eyes": False,
+        "seed": 7, "report": 0.5, "evaluate_every": 300,
     }  # fmt: skip
     return Namespace(**(given | changes))
 
@@ -75,9 +75,37 @@ def test_a_reranker_starts_from_what_the_first_stages_left(work, monkeypatch, ca
         small_checkpoint.start(asked(stage="judge", fresh=True))
 
 
+def test_a_reranker_goes_on_with_newer_eyes(work, capsys):
+    """Its vision tower becomes the one that `see` has come to since; its log says so."""
+    import torch
+
+    def weights(stage=None):
+        return torch.load(small_checkpoint.state_file(stage), weights_only=False)["model"]
+
+    small_checkpoint.start(asked(fresh=True, minutes=0.02))
+    small_checkpoint.start(asked(stage="judge", fresh=True, minutes=0.02))
+    old = weights()
+    small_checkpoint.start(asked(minutes=0.02))
+    eyes, reranker = "model.visual.merger.linear_fc2.weight", weights("judge")
+    assert reranker[eyes].equal(old[eyes]) and not weights()[eyes].equal(old[eyes])
+    small_checkpoint.start(asked(stage="judge", eyes=True, minutes=0.02))
+    assert "the vision tower is that of" in capsys.readouterr().out
+    assert weights("judge")[eyes].equal(weights()[eyes])  # and `judge` leaves it as it is
+    spent = json.loads(small_checkpoint.log_file("judge").read_text())["spent"]
+    assert spent["see"] == pytest.approx(0.04) and spent["judge"] == pytest.approx(0.04)
+    tokenizer = small_checkpoint.load_or_build_processor().tokenizer
+    reader = small_checkpoint.Reader(small_checkpoint.build_model(tokenizer), tokenizer, "cpu")
+    before = {key: weight.clone() for key, weight in reader.text.state_dict().items()}
+    small_checkpoint.take_eyes(reader, {"spent": {}, "pages": {}}, "cpu", quiet=True)
+    assert all(weight.equal(before[key]) for key, weight in reader.text.state_dict().items())
+    assert reader.vision.merger.linear_fc2.weight.equal(weights()[eyes])
+
+
 def test_what_cannot_be_is_said_at_once(work, monkeypatch):
     for changes, message in (
         ({"minutes": 0}, "--minutes must be above 0"),
+        ({"eyes": True}, "--eyes is for --stage judge or speak without --fresh"),
+        ({"eyes": True, "stage": "judge", "fresh": True}, "--eyes is for --stage judge or speak without"),
         ({"shape": "wide", "stage": "judge"}, "--shape and --stage judge do not go together"),
     ):
         with pytest.raises(SystemExit, match=message):

@@ -1169,6 +1169,8 @@ def start(args) -> None:
         raise SystemExit("--minutes must be above 0: nothing would be trained")
     if args.shape and args.stage in OWN:
         raise SystemExit(f"--shape and --stage {args.stage} do not go together: that stage is for what ships")
+    if args.eyes and (args.stage not in OWN or args.fresh):
+        raise SystemExit(f"--eyes is for --stage {' or '.join(OWN)} without --fresh, which takes them anyway")
     if args.bf16 and not hardware.use_bf16(args.device):
         raise SystemExit("--bf16: this machine does not compute in bfloat16, leave it out")
     check_fonts()
@@ -1290,6 +1292,26 @@ def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
     }
 
 
+def take_eyes(reader: Reader, state: dict, device: str, quiet: bool) -> None:
+    """Puts the vision tower and heads that the first stages have come to since into a model of its own.
+
+    Visual tokens keep their meaning while the first stages go on, so what reads them can go on too.
+    """
+    import torch
+
+    try:
+        saved = torch.load(state_file(), map_location=device, weights_only=False)
+        eyes = {key: weight for key, weight in saved["model"].items() if key.startswith("model.visual.")}
+        missing = reader.model.load_state_dict(eyes, strict=False).missing_keys
+        assert not any(key.startswith("model.visual.") for key in missing), missing[:3]
+        reader.load_heads(saved["heads"])
+    except Exception as error:
+        raise SystemExit(f"--eyes: {state_file()} cannot be read ({error}): train `see` or `read`") from error
+    for figures in ("spent", "pages"):
+        state[figures] |= {s: n for s, n in saved["state"][figures].items() if s not in OWN}
+    quiet or print(f"the vision tower is that of {state_file()}", flush=True)
+
+
 def begin_stage(stage: str, reader: Reader, optimizer, state: dict, quiet: bool) -> None:
     """What a stage needs first: aligned towers after ``see``, imitated tokens for ``match``."""
     import torch
@@ -1352,6 +1374,8 @@ def train(rank: int, args, store: str | None = None) -> None:
     unfinished = state.get("unfinished") or {}
     asked = {"stage": args.stage, "minutes": args.minutes}
     done = unfinished.get("done", 0.0) if not args.fresh and asked.items() <= unfinished.items() else 0.0
+    if args.eyes and not done:
+        take_eyes(reader, state, args.device, quiet=rank > 0)
     average = Average(list(reader.parameters()), rank, args.processes, store)
     rank or print(
         f"{sum(p.numel() for p in reader.model.parameters()) / 1e6:.2f} M parameters on {args.device}; "
@@ -1703,6 +1727,11 @@ def main() -> None:
         "--fresh",
         action="store_true",
         help="start from random weights; a stage that makes a model of its own: from small-embedding",
+    )
+    t.add_argument(
+        "--eyes",
+        action="store_true",
+        help="a stage that makes a model of its own goes on with the vision tower of the first stages' state",
     )
     t.add_argument("--seed", type=int, default=7)
     t.add_argument("--report", type=float, default=30, help="seconds between log lines")
