@@ -46,7 +46,7 @@ def test_clear_errors(tmp_path, monkeypatch):
     assert sizes.load(asked) == {"asked": asked, "shapes": {}}
     sizes.FILE.write_text(json.dumps({"asked": asked, "shapes": {"wide": {}}}))
     assert sizes.load(asked)["shapes"] == {"wide": {}}
-    with pytest.raises(SystemExit, match="measured with --device cpu, and now it is cuda"):
+    with pytest.raises(SystemExit, match="measured with device = cpu, and now it is cuda"):
         sizes.load(asked | {"device": "cuda"})
     sizes.FILE.write_text("{")
     with pytest.raises(SystemExit, match="does not hold the figures of shapes.*Move or delete"):

@@ -29,7 +29,7 @@ ROOT = small_checkpoint.ROOT
 sys.path.insert(0, str(ROOT))
 from helpers import dataset, hardware, ledger  # noqa: E402
 from helpers.profiles import get_profile  # noqa: E402
-from tools.fine_tune import embed_pages, fine_tune, whole_training  # noqa: E402
+from tools.fine_tune import check_held, embed_pages, fine_tune, whole_training  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "sizes.json"
@@ -45,15 +45,17 @@ def load(asked: dict) -> dict:
     """
     if not FILE.is_file():
         return {"asked": asked, "shapes": {}}
-    fix = f"Move or delete {FILE} to measure again."
     try:
         measured = json.loads(FILE.read_text(encoding="utf-8"))
         had, shapes = measured["asked"], measured["shapes"]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise SystemExit(f"{FILE} does not hold the figures of shapes ({error!r}). {fix}") from error
-    for name, now in asked.items():
-        if had.get(name) != now:
-            raise SystemExit(f"{FILE} was measured with --{name} {had.get(name)}, and now it is {now}. {fix}")
+        raise SystemExit(
+            f"{FILE} does not hold the figures of shapes ({error!r}). Move or delete it to measure again."
+        ) from error
+    try:
+        check_held(FILE, had, asked)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
     return {"asked": asked, "shapes": shapes}
 
 
