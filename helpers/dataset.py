@@ -48,6 +48,21 @@ def load_queries(split: str | None = None) -> list[dict]:
     return [query for query in _records(_of("queries.jsonl", split)) if split in (None, query["split"])]
 
 
+def load_jargon() -> dict[str, str]:
+    """What users of the bundled documents say -> what the pages print, from the table of `data/README.md`.
+
+    Raises:
+        FileNotFoundError: the file is missing. ValueError: it has no such table.
+    """
+    file = DATA / "README.md"
+    text = file.read_text(encoding="utf-8")
+    start, end = text.find("<!-- jargon -->"), text.find("<!-- /jargon -->")
+    if start < 0 or end < 0:
+        raise ValueError(f"{file} has no table of jargon: restore it with `git checkout -- data`.")
+    rows = [line.strip("| ").split(" | ") for line in text[start:end].splitlines() if line.startswith("| ")]
+    return {term: plain for plain, terms in rows[2:] for term in terms.split(", ")}
+
+
 def load_documents(split: str | None = None) -> list[dict]:
     """The bundled documents of a split, or of all splits, as in `data/documents.jsonl`; `OTHER` and errors as
     in `load_queries`.

@@ -277,6 +277,29 @@ def detectable_difference(
     return float((1.96 + 0.84) * differences.std(ddof=1) / np.sqrt(queries or len(differences)))
 
 
+def prediction_margin(values: Sequence[float], more: int = 1, level: float = 0.95) -> float:
+    """How far from the mean of some runs the mean of `more` runs of the same kind falls, at most.
+
+    t * s * sqrt(1/more + 1/n): s the standard deviation of the n runs, t the quantile of Student's
+    distribution with n - 1 degrees of freedom. Hahn and Meeker, "Statistical Intervals", 1991.
+
+    Args:
+        level: the share of cases in which that holds.
+
+    Raises:
+        ValueError: fewer than two values, `more` below 1, or a level outside 0 to 1.
+    """
+    from scipy import stats
+
+    if len(values) < 2:
+        raise ValueError("A spread over seeds needs at least two runs.")
+    if more < 1 or not 0 < level < 1:
+        raise ValueError(f"more must be at least 1, not {more}, and level between 0 and 1, not {level}.")
+    n = len(values)
+    quantile = stats.t.ppf((1 + level) / 2, n - 1)
+    return float(quantile * np.std(values, ddof=1) * np.sqrt(1 / more + 1 / n))
+
+
 def _paired(a: Mapping[str, float], b: Mapping[str, float]) -> np.ndarray:
     """b - a by query."""
     if set(a) != set(b):

@@ -169,6 +169,8 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
     adapter = results.get("appendix_lora", {})
     share, passes = adapter.get("share_of_gain"), adapter.get("passes", 1)
     longer = f", in {passes:g} passes over the rows" if passes != 1 else ""
+    ends = _interval(adapter.get("ci95", {}).get("against"))
+    longer += f"; against all weights, 95 % interval {ends}" if ends else ""
     add(
         "Retrieve",
         "retriever, LoRA adapter only",
@@ -220,10 +222,24 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
     return "\n".join(lines + [f"| {task} | {name} | {value} | {note} |" for task, name, value, note in rows])
 
 
+def by_setting(runs: Mapping[str, dict]) -> dict[str, list[dict]]:
+    """Runs of a sweep by what was set: those that differ in their seed alone ("two passes, seed 1") together.
+
+    In the order of the runs.
+    """
+    found: dict[str, list[dict]] = {}
+    for name, run in runs.items():
+        found.setdefault(name.split(", seed ")[0], []).append(run)
+    return found
+
+
 def _interval(value) -> str:
-    """Format an interval given as [low, high], or as [mean, low, high]; "" for anything else."""
+    """Format an interval given as [low, high], or as [mean, low, high]; "" for anything else.
+
+    An end that three digits would make 0 gets four: its sign is what an interval is read for.
+    """
     if isinstance(value, (list, tuple)) and len(value) in (2, 3):
-        return f"{value[-2]:+.3f} to {value[-1]:+.3f}"
+        return " to ".join(f"{end:+.3f}" if abs(end) >= 0.0005 else f"{end:+.4f}" for end in value[-2:])
     return ""
 
 

@@ -65,6 +65,7 @@ class Profile:
     reranker_train_queries: int
     reranker_freeze_vision: bool  # train the text model only
     reranker_negatives: int  # negatives per query in training
+    reranker_margin: float | None  # of those, none above (1 - margin) of the positive's score; None: no limit
     candidates: int  # pages per query that the reranker orders
     # What check_profile insists on
     needs_gpu: bool
@@ -129,6 +130,7 @@ PROFILES: dict[str, Profile] = {
         reranker_train_queries=1600,
         reranker_freeze_vision=True,
         reranker_negatives=2,
+        reranker_margin=None,  # relevance is known: every other page is wrong
         candidates=10,
         needs_gpu=False,
         needs_hub=False,
@@ -163,6 +165,7 @@ PROFILES: dict[str, Profile] = {
         reranker_train_queries=2000,
         reranker_freeze_vision=False,
         reranker_negatives=4,
+        reranker_margin=0.05,
         candidates=10,
         needs_gpu=True,
         needs_hub=True,
@@ -245,6 +248,7 @@ def get_profile(name: str, tier: str | None = None, **overrides) -> Profile:
         "reranker_learning_rate",
         "reranker_train_queries",
         "reranker_negatives",
+        "reranker_margin",
         "candidates",
     ):
         value = getattr(profile, key)

@@ -33,6 +33,13 @@ def test_queries_by_split():
         dataset.load_queries("test")
 
 
+def test_the_jargon_of_queries_is_in_the_dictionary():
+    glossary = dataset.load_jargon()
+    words = {term for query in dataset.load_queries() for term in query["jargon"]}
+    assert len(glossary) > 38 and glossary["dunning"] == "Payment reminder"
+    assert all(term in glossary for term in words if not any(sign.isdigit() for sign in term))
+
+
 def test_columns_in_order(rows):
     assert tuple(rows.column_names) == (*dataset.COLUMNS, *dataset.ID_COLUMNS)
     dataset.check_columns(rows)

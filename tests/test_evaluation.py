@@ -231,6 +231,19 @@ def test_permutation_test():
         evaluation.permutation_test(a, {"q0": 1.0})
 
 
+def test_one_more_run_falls_within_the_margin_nineteen_times_in_twenty():
+    drawn = np.random.default_rng(3).normal(0.6, 0.01, size=(4000, 6))
+    inside = [abs(run - np.mean(five)) < evaluation.prediction_margin(five) for *five, run in drawn]
+    assert 0.93 < np.mean(inside) < 0.97
+    pairs = [abs(np.mean(new) - np.mean(old)) < evaluation.prediction_margin(old, more=2)
+             for old, new in zip(drawn[:, :4], drawn[:, 4:])]  # fmt: skip
+    assert 0.93 < np.mean(pairs) < 0.97
+    with pytest.raises(ValueError, match="at least two runs"):
+        evaluation.prediction_margin([0.6])
+    with pytest.raises(ValueError, match="between 0 and 1, not 95"):
+        evaluation.prediction_margin([0.6, 0.7], level=95)
+
+
 def test_detectable_difference_is_found_four_times_in_five():
     generator = np.random.default_rng(2)
     zero = {f"q{i}": 0.0 for i in range(100)}

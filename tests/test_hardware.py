@@ -158,3 +158,20 @@ def test_a_kernel_and_its_subclasses_are_watched(monkeypatch):
     for shell, expected in ((kernel, True), (type("Shell", (kernel,), {}), True), (object, False)):
         monkeypatch.setattr(IPython, "get_ipython", shell)
         assert hardware.watched() is expected
+
+
+def test_kept_for_backward_counts_what_autograd_keeps_at_once():
+    import torch
+
+    model = torch.nn.Linear(256, 256, bias=False)
+    inputs = torch.ones(100, 256)
+    each = inputs.nbytes  # a sigmoid keeps its output; the layer below it, its input
+
+    def step(parts):
+        for part in inputs.chunk(parts):
+            torch.sigmoid(model(part)).sum().backward()
+
+    assert hardware.kept_for_backward(model, lambda: step(1)) == 2 * each
+    # Of a part, the output alone is its own: the four inputs share one storage.
+    assert hardware.kept_for_backward(model, lambda: step(4)) == each + each // 4
+    assert hardware.kept_for_backward(model, lambda: None) == 0

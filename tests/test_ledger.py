@@ -135,3 +135,17 @@ def test_results_table_of_a_part_or_of_nothing():
     part = ledger.results_table({"06_train_reranker": RESULTS["06_train_reranker"]})
     assert "retriever, base" not in part
     assert "own order | 0.830" in part
+
+
+def test_runs_of_a_sweep_by_setting():
+    runs = {"scale 5": {"n": 1}, "two passes": {"n": 2}, "scale 5, seed 1": {"n": 3}, "scale 50": {"n": 4}}
+    assert ledger.by_setting(runs) == {
+        "scale 5": [{"n": 1}, {"n": 3}],
+        "two passes": [{"n": 2}],
+        "scale 50": [{"n": 4}],
+    }
+
+
+def test_an_interval_that_touches_0_shows_its_sign():
+    assert ledger._interval([-0.0004, 0.0312]) == "-0.0004 to +0.031"
+    assert ledger._interval([0.5, 0.0005, 0.0312]) == "+0.001 to +0.031"

@@ -1622,11 +1622,11 @@ def write_reading(report: dict) -> None:
 def proof(name: str, reading: dict) -> str:
     """What ``reading.py`` measured of a checkpoint, in words."""
     seen, fonts, layouts = (reading[key] for key in ("seen", "fonts", "layouts"))
-    year, figure = (reading[f"twins, {kind}"] for kind in ("year", "figure"))
+    year, figure = (seen["twins"][kind] for kind in ("year", "figure"))
     pages_read = f"On {seen['pages']} fresh generated pages with made-up names that it never saw"
     if name == "small-vlm":
         return (
-            f"{pages_read}, the heading is read aloud with a character error rate of "
+            f"{pages_read}, the heading is read aloud, by beam search, with a character error rate of "
             f"{seen['heading cer']:.1%}; in typefaces it never saw {fonts['heading cer']:.1%}, in layouts it "
             f"never saw {layouts['heading cer']:.1%}."
         )
