@@ -201,3 +201,15 @@ def test_make_says_what_is_wrong_with_another_python(tmp_path):
     assert shown.returncode != 0
     assert "needs Python 3.11, 3.12 or 3.13" in shown.stdout
     assert "Python 2.7.18" in shown.stdout
+
+
+def test_a_profile_of_cut_sizes_asks_for_no_gpu(course, monkeypatch, capsys):
+    checked = []
+    monkeypatch.setattr(run_course, "check_profile", lambda profile, **_: checked.append(profile.needs_gpu))
+    nbformat.write(notebook(parameters('PROFILE = "small"\nCUT_SIZES = None')), course / "00_one.ipynb")
+    command = ["--profile", "full-dry", "00"]
+    assert run_course.main([*command, "-p", "CUT_SIZES", "16"]) == 0
+    assert run_course.main(command) == 0
+    assert checked == [False, True]
+    assert run_course.main(["00", "-p", "CUT_SIZES", "16"]) == 2
+    assert "cut_sizes is for a profile with random weights" in capsys.readouterr().err

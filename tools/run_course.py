@@ -287,7 +287,7 @@ def main(arguments: list[str] | None = None) -> int:
         if isinstance(value, str) and SCIENTIFIC.fullmatch(value):  # 3e-5 has no dot: text in YAML 1.1
             parameters[name] = float(value)
     try:
-        profile = get_profile(options.profile)
+        profile = get_profile(options.profile, cut_sizes=parameters.get("CUT_SIZES"))
         notebooks = find_notebooks(options.notebooks)
         declared = {notebook: declared_parameters(notebook) for notebook in notebooks}
         for name in parameters:
