@@ -1301,9 +1301,8 @@ def take_eyes(reader: Reader, state: dict, device: str, quiet: bool) -> None:
 
     try:
         saved = torch.load(state_file(), map_location=device, weights_only=False)
-        eyes = {key: weight for key, weight in saved["model"].items() if key.startswith("model.visual.")}
-        missing = reader.model.load_state_dict(eyes, strict=False).missing_keys
-        assert not any(key.startswith("model.visual.") for key in missing), missing[:3]
+        own, prefix = saved["model"], "model.visual."
+        reader.vision.load_state_dict({k.removeprefix(prefix): own[k] for k in own if k.startswith(prefix)})
         reader.load_heads(saved["heads"])
     except Exception as error:
         raise SystemExit(f"--eyes: {state_file()} cannot be read ({error}): train `see` or `read`") from error
