@@ -32,6 +32,7 @@ COLUMNS = ("query", "image", *NEGATIVES)  # what a loss is given, in this order
 ID_COLUMNS = ("query_id", "page_id", "document_id", "negative_ids", "style", "page_ids")
 CORPUS_COLUMNS = ("page_id", "image", "document_id", "kind", "has_text")
 DATA = ROOT / "data"
+RESTORE = "Restore it with `git checkout -- data`, or write it again with `python data/make/documents.py`."
 HUB_DEV_ROWS = 150
 
 
@@ -49,18 +50,15 @@ def load_queries(split: str | None = None) -> list[dict]:
 
 
 def load_jargon() -> dict[str, str]:
-    """What users of the bundled documents say -> what the pages print, from the table of `data/README.md`.
+    """What users of the bundled documents say -> what the pages print, from `data/jargon.json`.
 
     Raises:
-        FileNotFoundError: the file is missing. ValueError: it has no such table.
+        FileNotFoundError: the file is missing. ValueError: it is not JSON.
     """
-    file = DATA / "README.md"
-    text = file.read_text(encoding="utf-8")
-    start, end = text.find("<!-- jargon -->"), text.find("<!-- /jargon -->")
-    if start < 0 or end < 0:
-        raise ValueError(f"{file} has no table of jargon: restore it with `git checkout -- data`.")
-    rows = [line.strip("| ").split(" | ") for line in text[start:end].splitlines() if line.startswith("| ")]
-    return {term: plain for plain, terms in rows[2:] for term in terms.split(", ")}
+    try:
+        return json.loads(_data_file("jargon.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"data/jargon.json is not JSON ({error}). {RESTORE}") from error
 
 
 def load_documents(split: str | None = None) -> list[dict]:
@@ -350,18 +348,21 @@ def _check_split(split: str | None, none: bool = False) -> None:
         raise ValueError(f"There is no split {split!r}. Splits: {', '.join((*SPLITS, OTHER))}.")
 
 
+def _data_file(name: str) -> Path:
+    path = DATA / name
+    if not path.is_file():
+        raise FileNotFoundError(f"data/{name} is missing. {RESTORE}")
+    return path
+
+
 @lru_cache(maxsize=4)
 def _records(name: str) -> tuple[dict, ...]:
-    path = DATA / name
-    fix = "Restore it with `git checkout -- data`, or write it again with `python data/make/documents.py`."
-    if not path.is_file():
-        raise FileNotFoundError(f"data/{name} is missing. {fix}")
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_data_file(name).read_text(encoding="utf-8").splitlines(), 1):
         try:
             records.append(json.loads(line))
         except ValueError as error:
-            raise ValueError(f"Line {number} of data/{name} is not JSON ({error}). {fix}") from error
+            raise ValueError(f"Line {number} of data/{name} is not JSON ({error}). {RESTORE}") from error
     return tuple(records)
 
 

@@ -186,7 +186,7 @@ def test_makes_the_same_bytes_again(tmp_path, planned):
     for name in ("first", "second"):
         maker.write_all(tmp_path / name, 6)
     files = sorted(p.relative_to(tmp_path / "first") for p in (tmp_path / "first").rglob("*") if p.is_file())
-    assert len(files) == 6 + 2
+    assert len(files) == 6 + 3
     for file in files:
         assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes(), file
     for document in planned[:6]:
@@ -199,6 +199,7 @@ def test_makes_the_same_bytes_again(tmp_path, planned):
                 assert page.scanned or a.tobytes() == b.tobytes()
     listed = [json.loads(line) for line in (tmp_path / "first" / "documents.jsonl").read_text().splitlines()]
     assert listed == list(DOCUMENTS[:6])
+    assert json.loads((tmp_path / "first" / "jargon.json").read_text()) == dataset.load_jargon()
 
 
 def test_an_interrupted_run_keeps_the_old_files(tmp_path, monkeypatch):

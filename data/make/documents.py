@@ -415,8 +415,8 @@ def write_lines(path: Path, records: list[dict]) -> None:
 
 
 def write_all(out: Path, count: int | None = None) -> None:
-    """Write `pdfs/`, `queries.jsonl` and `documents.jsonl` into `out`; with `count`, only the first `count`
-    documents and only the queries whose pages and negatives are all in them."""
+    """Write `pdfs/`, `queries.jsonl`, `documents.jsonl` and `jargon.json` into `out`; with `count`, only the
+    first `count` documents and only the queries whose pages and negatives are all in them."""
     documents = plan()
     queries = query_records(make_queries(documents))
     if count is not None:
@@ -434,6 +434,8 @@ def write_all(out: Path, count: int | None = None) -> None:
         print()
         write_lines(work / "queries.jsonl", queries)
         write_lines(work / "documents.jsonl", document_records(documents))
+        terms = json.dumps(dictionary(), ensure_ascii=False, indent=1)
+        (work / "jargon.json").write_text(terms + "\n", encoding="utf-8", newline="\n")
         readme = out / "README.md"
         if readme.is_file() and count is None:
             text = update_between(
@@ -446,7 +448,7 @@ def write_all(out: Path, count: int | None = None) -> None:
             )
         if (out / "pdfs").exists():
             os.replace(out / "pdfs", work / "old-pdfs")
-        for name in ("pdfs", "queries.jsonl", "documents.jsonl", "README.md"):
+        for name in ("pdfs", "queries.jsonl", "documents.jsonl", "jargon.json", "README.md"):
             if (work / name).exists():
                 os.replace(work / name, out / name)
     finally:
