@@ -20,7 +20,7 @@ def file(tmp_path, monkeypatch):
 
 
 def test_each_run_changes_one_thing():
-    like = {"1 hard negative, weighed": LOSSES["1 hard negative"]}
+    like = {"1 hard negative, weighted": LOSSES["1 hard negative"]}
     for name, settings in (LOSSES | sweeps.TABLES["sabotage"]).items():
         if settings == sweeps.FIRST:
             continue

@@ -54,7 +54,7 @@ TABLES: dict[str, dict[str, Run]] = {
         "scale 5": replace(FIRST, scale=5.0),
         "scale 20": replace(FIRST, scale=20.0),
         "scale 50": replace(FIRST, scale=50.0),
-        "1 hard negative, weighed": replace(
+        "1 hard negative, weighted": replace(
             FIRST, negatives=1, hardness_mode="hard_negatives", hardness_strength=5.0
         ),
         "guided by the base model": replace(FIRST, guided=True),
@@ -90,7 +90,7 @@ MORE_SEEDS = {
     "notebook 04, made short": 4,
     "two passes": 2,
     "1 hard negative": 2,
-    "1 hard negative, weighed": 2,
+    "1 hard negative, weighted": 2,
     "scale 20": 2,
 }
 TABLES["losses"] |= {
