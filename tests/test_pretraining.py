@@ -39,7 +39,7 @@ def asked(**changes) -> Namespace:
     given = {
         "stage": "see", "minutes": 0.04, "device": "cpu", "batch": 21, "processes": 1, "workers": 0,
         "replay": 1, "threads": 1, "lr": 0, "bf16": False, "shape": None, "fresh": False, "eyes": False,
-        "seed": 7, "report": 0.5, "evaluate_every": 300,
+        "compile": False, "seed": 7, "report": 0.5, "evaluate_every": 300,
     }  # fmt: skip
     return Namespace(**(given | changes))
 
@@ -110,6 +110,9 @@ def test_what_cannot_be_is_said_at_once(work, monkeypatch):
     ):
         with pytest.raises(SystemExit, match=message):
             small_checkpoint.start(asked(**changes))
+    monkeypatch.setenv("CXX", "no-compiler")
+    with pytest.raises(SystemExit, match="--compile: there is no no-compiler"):
+        small_checkpoint.start(asked(compile=True))
     monkeypatch.setattr(small_checkpoint.hardware, "use_bf16", lambda kind: False)
     with pytest.raises(SystemExit, match="does not compute in bfloat16"):
         small_checkpoint.start(asked(bf16=True))
@@ -149,6 +152,27 @@ def test_a_damaged_shipped_file_is_named(tmp_path, monkeypatch):
         (tmp_path / "small-embedding" / name).write_bytes(b"{")
         with pytest.raises(SystemExit, match=f"{name} cannot be read.*git checkout"):
             small_checkpoint.load_shipped(reader)
+
+
+def test_aligned_visual_tokens_are_read_as_before():
+    import torch
+
+    torch.manual_seed(0)
+    tokenizer = small_checkpoint.load_or_build_processor().tokenizer
+    reader = small_checkpoint.Reader(small_checkpoint.build_model(tokenizer), tokenizer, "cpu")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3)).astype(np.uint8)
+
+    def said() -> dict:
+        with torch.no_grad():
+            tokens = reader.see(pixels)[0].pooler_output
+            return {name: reader.heads[name](tokens) for name in ("slots", "pieces")} | {"tokens": tokens}
+
+    before = said()
+    reader.align(norm=4.0)
+    after = said()
+    assert after["tokens"].norm(dim=-1).mean() == pytest.approx(4.0, rel=1e-3)
+    for name in ("slots", "pieces"):
+        assert torch.allclose(after[name], before[name], atol=1e-3 * float(before[name].abs().max()))
 
 
 def test_a_slot_holds_the_character_that_is_drawn_there():

@@ -10,7 +10,8 @@
     python data/make/small_checkpoint.py export   # into data/checkpoints, what was trained
     python data/make/reading.py                   # measures how well they read, for their cards
 
-A run that was killed goes on where it was: give the same command without ``--fresh``.
+A run that was killed goes on where it was: give the same command without ``--fresh``. ``--compile`` is worth
+its minute in a long run.
 
 Training has three stages. ``see``: every patch and every visual token predicts what is written in it, and
 where in it (dense supervision; the vision tower alone). ``match``: queries against pages (contrastive) while
@@ -738,13 +739,18 @@ class Reader:
         The head maps a visual token to the sum of the embeddings of the pieces in its cell. Folded into the
         merger's last layer, it gives the text side visual tokens that it can read as it reads words, from the
         first step on. ``norm`` is the length that visual tokens get on average, in the order of the
-        embeddings' own.
+        embeddings' own. The heads still say what they said: that of the slots is told of the change too.
         """
         import torch
 
-        head, last = self.heads["pieces"], self.vision.merger.linear_fc2
+        head, slots, last = self.heads["pieces"], self.heads["slots"], self.vision.merger.linear_fc2
         with torch.no_grad():
             scale = norm / float(head(self.seen.to(head.weight.dtype)).norm(dim=-1).mean())
+            before = torch.linalg.solve(
+                head.weight.T, slots.weight.T
+            ).T  # slots.weight @ inverse of head.weight
+            slots.bias -= before @ head.bias
+            slots.weight.copy_(before / scale)
             last.bias.copy_(scale * (head.weight @ last.bias + head.bias))
             last.weight.copy_(scale * head.weight @ last.weight)
             head.weight.copy_(torch.eye(len(head.weight), device=self.device) / scale)
@@ -1173,6 +1179,9 @@ def start(args) -> None:
         raise SystemExit(f"--eyes is for --stage {' or '.join(OWN)} without --fresh, which takes them anyway")
     if args.bf16 and not hardware.use_bf16(args.device):
         raise SystemExit("--bf16: this machine does not compute in bfloat16, leave it out")
+    compiler = os.environ.get("CXX", "g++")
+    if args.compile and args.device == "cpu" and not shutil.which(compiler):
+        raise SystemExit(f"--compile: there is no {compiler}: apt-get install g++, or leave it out")
     check_fonts()
     folder_of(args.shape).mkdir(parents=True, exist_ok=True)
     load_or_build_processor()
@@ -1386,6 +1395,9 @@ def train(rank: int, args, store: str | None = None) -> None:
         reader.vision.set_attn_implementation("eager")
         if args.stage in OWN:  # and with a mask that is not plainly causal
             reader.text.set_attn_implementation("eager")
+    if args.compile:
+        for layer in [*reader.vision.blocks, *reader.text.layers]:
+            layer.compile(dynamic=True)
 
     file = state_file(args.stage, args.shape)
 
@@ -1486,8 +1498,9 @@ def load_shipped(reader: Reader, name: str = "small-embedding") -> dict:
     weights = {key if key.startswith("model.") else f"model.{key}": w for key, w in weights.items()}
     missing = reader.model.load_state_dict(weights, strict=False).missing_keys
     assert set(missing) <= {"lm_head.weight"}, f"{name} lacks {missing[:3]}"  # tied to the embeddings
-    # Those of the embedding model's vision tower, for all three: `judge` and `speak` do not use them.
-    heads = read(OUT / "small-embedding" / HEADS, lambda file: load_file(file, device=reader.device))
+    # `judge` has no use for heads, so small-reranker has none of its own.
+    heads_of = name if (OUT / name / HEADS).is_file() else "small-embedding"
+    heads = read(OUT / heads_of / HEADS, lambda file: load_file(file, device=reader.device))
     reader.scale.data = heads.pop("scale")
     reader.load_heads(heads)
     log = read(OUT / name / "training_log.json", lambda file: json.loads(file.read_text()))
@@ -1550,6 +1563,14 @@ def write_vlm(folder: Path, model, processor, saved: dict) -> None:
     """The model with its language head."""
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    save_heads(folder, saved)
+
+
+def save_heads(folder: Path, saved: dict) -> None:
+    """What only training uses, so that a later run can go on from here."""
+    from safetensors.torch import save_file
+
+    save_file({**saved["heads"], "scale": saved["scale"]}, folder / HEADS)
 
 
 def write_embedding(folder: Path, model, processor, saved: dict) -> None:
@@ -1557,7 +1578,6 @@ def write_embedding(folder: Path, model, processor, saved: dict) -> None:
     import tempfile
 
     import torch
-    from safetensors.torch import save_file
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
@@ -1572,8 +1592,7 @@ def write_embedding(folder: Path, model, processor, saved: dict) -> None:
             default_prompt_name="query",
             device="cpu",
         ).save(str(folder), create_model_card=False)
-    # What only training uses, so that a later run can go on from here.
-    save_file({**saved["heads"], "scale": saved["scale"]}, folder / HEADS)
+    save_heads(folder, saved)
 
 
 def write_reranker(folder: Path, model, processor, saved: dict) -> None:
@@ -1718,6 +1737,11 @@ def main() -> None:
     t.add_argument("--threads", type=int, default=0, help="CPU threads a process; 0: a fair share")
     t.add_argument("--lr", type=float, default=0, help="peak learning rate instead of the stage's own")
     t.add_argument("--bf16", action="store_true", help="bfloat16 autocast, where the machine has it")
+    t.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the layers first: up to a minute, then a fifth more pages; needs a C++ compiler",
+    )
     t.add_argument(
         "--stage", choices=list(STAGES), help="this stage only, with a learning-rate schedule of its own"
     )
