@@ -169,8 +169,6 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
     adapter = results.get("appendix_lora", {})
     share, passes = adapter.get("share_of_gain"), adapter.get("passes", 1)
     longer = f", in {passes:g} passes over the rows" if passes != 1 else ""
-    whole = adapter.get("passes_of_all_weights")
-    longer += f" (all weights: {whole:g})" if whole else ""
     ends = _interval(adapter.get("ci95", {}).get("against"))
     longer += f"; against all weights, 95 % interval {ends}" if ends else ""
     add(

@@ -199,7 +199,8 @@ def test_makes_the_same_bytes_again(tmp_path, planned):
                 assert page.scanned or a.tobytes() == b.tobytes()
     listed = [json.loads(line) for line in (tmp_path / "first" / "documents.jsonl").read_text().splitlines()]
     assert listed == list(DOCUMENTS[:6])
-    assert json.loads((tmp_path / "first" / "jargon.json").read_text()) == dataset.load_jargon()
+    glossary = json.loads((tmp_path / "first" / "jargon.json").read_text())
+    assert glossary == dataset.load_jargon() == dictionary()
 
 
 def test_an_interrupted_run_keeps_the_old_files(tmp_path, monkeypatch):

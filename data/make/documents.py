@@ -434,8 +434,8 @@ def write_all(out: Path, count: int | None = None) -> None:
         print()
         write_lines(work / "queries.jsonl", queries)
         write_lines(work / "documents.jsonl", document_records(documents))
-        terms = json.dumps(dictionary(), ensure_ascii=False, indent=1)
-        (work / "jargon.json").write_text(terms + "\n", encoding="utf-8", newline="\n")
+        glossary = json.dumps(dictionary(), ensure_ascii=False, indent=1)
+        (work / "jargon.json").write_text(glossary + "\n", encoding="utf-8", newline="\n")
         readme = out / "README.md"
         if readme.is_file() and count is None:
             text = update_between(
