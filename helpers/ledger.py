@@ -169,6 +169,8 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
     adapter = results.get("appendix_lora", {})
     share, passes = adapter.get("share_of_gain"), adapter.get("passes", 1)
     longer = f", in {passes:g} passes over the rows" if passes != 1 else ""
+    of_all = adapter.get("passes_of_all_weights")
+    longer += f" (all weights: {of_all:g})" if of_all else ""
     ends = _interval(adapter.get("ci95", {}).get("against"))
     longer += f"; against all weights, 95 % interval {ends}" if ends else ""
     add(

@@ -128,10 +128,10 @@ def test_results_table_shows_before_and_after():
     assert f"{added}95 % interval +0.005 to +0.035 |" in table
     adapter = {
         "ndcg@10": {"LoRA": 0.84}, "share_of_gain": 1.05, "passes": 4,
-        "ci95": {"against": [0.01, -0.02, 0.04]},
+        "passes_of_all_weights": 1, "ci95": {"against": [0.01, -0.02, 0.04]},
     }  # fmt: skip
     assert (
-        "LoRA adapter only | 0.840 | 105% of the gain, in 4 passes over the rows; against "
+        "LoRA adapter only | 0.840 | 105% of the gain, in 4 passes over the rows (all weights: 1); against "
         "all weights, 95 % interval -0.020 to +0.040 |"
     ) in ledger.results_table(RESULTS | {"appendix_lora": adapter})
     assert "feature-extraction reranker + " not in table, "what was not measured is not shown"

@@ -37,9 +37,9 @@ def work(tmp_path, monkeypatch):
 def asked(**changes) -> Namespace:
     """What the command line gives for seconds of ``see``."""
     given = {
-        "stage": "see", "minutes": 0.04, "device": "cpu", "batch": 21, "processes": 1, "workers": 0,
-        "replay": 1, "threads": 1, "lr": 0, "bf16": False, "shape": None, "fresh": False, "eyes": False,
-        "compile": False, "seed": 7, "report": 0.5, "evaluate_every": 300,
+        "stage": "see", "minutes": 0.04, "pages": None, "device": "cpu", "batch": 21, "processes": 1,
+        "workers": 0, "replay": 1, "threads": 1, "lr": 0, "bf16": False, "shape": None, "fresh": False,
+        "eyes": False, "compile": False, "seed": 7, "report": 0.5, "evaluate_every": 300,
     }  # fmt: skip
     return Namespace(**(given | changes))
 
@@ -61,6 +61,25 @@ def test_a_killed_stage_goes_on_and_a_finished_one_has_more(work, capsys):
     state = json.loads(small_checkpoint.log_file().read_text())
     assert state["spent"]["see"] == pytest.approx(0.04 - 0.03 + 0.1 + 0.04)
     assert len(state["settings"]) == 3 and {row["stage"] for row in state["log"]} == {"see", "end"}
+
+
+def test_a_budget_in_pages(work):
+    """Stages take their shares of it; a killed run goes on, and a stage of its own too."""
+    import torch
+
+    small_checkpoint.start(asked(fresh=True, stage=None, pages=100))
+    state = json.loads(small_checkpoint.log_file().read_text())
+    least = {stage: 100 * share for stage, (share, *_) in small_checkpoint.STAGES.items()}
+    assert all(least[stage] <= state["pages"][stage] < least[stage] + 21 for stage in least)
+    assert all(state["spent"][stage] > 0 for stage in ("see", "match", "read"))
+    with pytest.raises(SystemExit, match="share of 100 pages: give more than 2"):
+        small_checkpoint.start(asked(stage=None, pages=100))
+    saved = torch.load(small_checkpoint.state_file(), weights_only=False)
+    saved["state"]["unfinished"] = {"stage": "see", "pages": 60, "done": 50}
+    torch.save(saved, small_checkpoint.state_file())
+    small_checkpoint.start(asked(pages=60))
+    now = json.loads(small_checkpoint.log_file().read_text())
+    assert 10 <= now["pages"]["see"] - state["pages"]["see"] < 10 + 21
 
 
 def test_a_reranker_starts_from_what_the_first_stages_left(work, monkeypatch, capsys):
@@ -104,6 +123,7 @@ def test_a_reranker_goes_on_with_newer_eyes(work, capsys):
 def test_what_cannot_be_is_said_at_once(work, monkeypatch):
     for changes, message in (
         ({"minutes": 0}, "--minutes must be above 0"),
+        ({"pages": 0}, "--pages must be above 0"),
         ({"eyes": True}, "--eyes is for --stage judge or speak without --fresh"),
         ({"eyes": True, "stage": "judge", "fresh": True}, "--eyes is for --stage judge or speak without"),
         ({"shape": "wide", "stage": "judge"}, "--shape and --stage judge do not go together"),

@@ -42,15 +42,15 @@ def test_shapes_keep_their_states_apart():
 
 def test_clear_errors(tmp_path, monkeypatch):
     monkeypatch.setattr(sizes, "FILE", tmp_path / "sizes.json")
-    asked = {"minutes": 40, "device": "cpu"}
+    asked = {"pages": 100, "bf16": True}
     assert sizes.load(asked) == {"asked": asked, "shapes": {}}
     sizes.FILE.write_text(json.dumps({"asked": asked, "shapes": {"wide": {}}}))
     assert sizes.load(asked)["shapes"] == {"wide": {}}
-    with pytest.raises(SystemExit, match="measured with device = cpu, and now it is cuda"):
-        sizes.load(asked | {"device": "cuda"})
+    with pytest.raises(SystemExit, match="measured with pages = 100, and now it is 200"):
+        sizes.load(asked | {"pages": 200})
     sizes.FILE.write_text("{")
     with pytest.raises(SystemExit, match="does not hold the figures of shapes.*Move or delete"):
         sizes.load(asked)
-    monkeypatch.setattr(sys, "argv", ["sizes.py", "--minutes", "0"])
-    with pytest.raises(SystemExit, match="--minutes must be above 0"):
+    monkeypatch.setattr(sys, "argv", ["sizes.py", "--pages", "0"])
+    with pytest.raises(SystemExit, match="--pages must be above 0"):
         sizes.main()

@@ -1,13 +1,14 @@
-"""How many layers, how wide? Pretrains each of ``small_checkpoint.SHAPES`` for equal minutes; fine-tunes it.
+"""How many layers, how wide? Pretrains each of ``small_checkpoint.SHAPES`` on equal pages; fine-tunes it.
 
-    python data/make/sizes.py --minutes 40 --processes 2 --bf16
-    python data/make/sizes.py --minutes 5 --device cuda --batch 512 --workers 16
-    python data/make/sizes.py --minutes 40 --processes 2 --bf16 --only shipped narrow
+    python data/make/sizes.py --processes 2 --bf16 --compile                # all: three hours and more
+    python data/make/sizes.py --processes 2 --bf16 --compile --only narrow  # these, beside what is measured
+    python data/make/sizes.py --device cuda --batch 512 --workers 16
+    python data/make/sizes.py --processes 2 --bf16 --compile --only         # the speeds alone, anew
 
-Every shape starts from random weights and gets the same minutes of the stages ``see``, ``match`` and
-``read``; a larger one sees fewer pages in them. Then notebook 04's training, scored on dev, and the speed of
-encoding and of training. Figures go to ``data/measurements/sizes.json``, after each shape; an interrupted run
-goes on where it was. Needs ``small_checkpoint.py gather`` first.
+Every shape starts from random weights and sees as many pages in the stages ``see``, ``match`` and ``read``,
+so that machines of different speed give the same comparison. Then notebook 04's training, scored on dev.
+Last, the speeds of all shapes in turn on the machine at hand. Figures go to ``data/measurements/sizes.json``,
+after each shape; an interrupted run goes on where it was. Needs ``small_checkpoint.py gather`` first.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -34,7 +36,9 @@ from tools.own_process import last_json  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "sizes.json"
 #: What all shapes must have in common.
-ASKED = ("minutes", "device", "batch", "processes", "workers", "bf16")
+ASKED = ("pages", "batch", "processes", "bf16")
+SPEED_ROWS = 460  # of training: a tenth of notebook 04's
+ROUNDS = 2  # of measuring speeds: the better one counts, what else runs on a machine only slows
 
 
 def load(asked: dict) -> dict:
@@ -62,80 +66,101 @@ def load(asked: dict) -> dict:
 def pretrain(name: str, options: argparse.Namespace) -> dict:
     """Pretrain a shape, or go on with it; return the state of its training."""
     command = [sys.executable, small_checkpoint.__file__, "train", "--shape", name]
-    command += ["--minutes", options.minutes, "--device", options.device, "--batch", options.batch]
-    command += ["--processes", options.processes, "--workers", options.workers, "--replay", 1]
+    command += ["--pages", options.pages, "--device", options.device, "--batch", options.batch]
+    command += ["--processes", options.processes, "--workers", options.workers]
+    command += [f"--{flag}" for flag in ("bf16", "compile") if getattr(options, flag)]
     log = small_checkpoint.log_file(shape=name)
     if not log.is_file() or json.loads(log.read_text())["log"][-1]["stage"] != "end":
-        subprocess.run([*map(str, command), *(["--bf16"] if options.bf16 else [])], check=True)
+        subprocess.run([*map(str, command)], check=True)
     return json.loads(log.read_text())
 
 
 def fine_tuned(name: str) -> dict:
-    """Write a shape's checkpoint, fine-tune it as notebook 04 does, and time it."""
-    from sentence_transformers import SentenceTransformer
-
+    """Write a shape's checkpoint and fine-tune it as notebook 04 does."""
     processor = small_checkpoint.load_or_build_processor()
     file = small_checkpoint.state_file(shape=name)
     model, saved = small_checkpoint.trained(file, processor, SHAPES[name])
     folder = file.with_name("small-embedding")
     shutil.rmtree(folder, ignore_errors=True)
     small_checkpoint.write_embedding(folder, model, processor, saved)
-    profile = get_profile("small")
-    figures = fine_tune(whole_training(profile), base=folder)
-    retriever = SentenceTransformer(
-        str(folder),
-        device=hardware.device(),
-        model_kwargs={"dtype": profile.dtype, "attn_implementation": hardware.attn_implementation()},
-        processor_kwargs={"min_pixels": profile.min_pixels, "max_pixels": profile.max_pixels},
-    )
-    hardware.fast_vision(retriever)
-    task = dataset.retrieval_task(
-        dataset.load_split(profile, "dev"), dataset.load_corpus(profile, "dev"), profile.max_pixels
-    )
-    pages = task[1]
-    embed_pages(retriever, dict(list(pages.items())[:32]))  # the first batch is slow
-    started = time.perf_counter()
-    embed_pages(retriever, pages)
+    figures = fine_tune(whole_training(get_profile("small")), base=folder)
     return {
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "base": figures["dev_ndcg@10_before"],
         "finetuned": figures["dev_ndcg@10"],
-        "fine_tuning_seconds": figures["seconds"],
-        "trained_pages_per_second": figures["pages_per_second"],
+        "memory_mb": figures["peak_memory_mb"],
+    }
+
+
+def speeds(name: str) -> dict:
+    """How fast a shape encodes and trains here, in pages a second; random weights cost the same."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    processor = small_checkpoint.load_or_build_processor()
+    model = small_checkpoint.build_model(processor.tokenizer, SHAPES[name])
+    heads = {"heads": {}, "scale": torch.ones(1)}
+    profile = get_profile("small")
+    with tempfile.TemporaryDirectory() as folder:
+        small_checkpoint.write_embedding(Path(folder), model.to(torch.bfloat16), processor, heads)
+        trained = fine_tune(replace(whole_training(profile), rows=SPEED_ROWS), base=Path(folder))
+        retriever = SentenceTransformer(
+            folder,
+            device=hardware.device(),
+            model_kwargs={"dtype": profile.dtype, "attn_implementation": hardware.attn_implementation()},
+            processor_kwargs={"min_pixels": profile.min_pixels, "max_pixels": profile.max_pixels},
+        )
+    hardware.fast_vision(retriever)
+    _, pages, _ = dataset.retrieval_task(
+        dataset.load_split(profile, "dev"), dataset.load_corpus(profile, "dev"), profile.max_pixels
+    )
+    embed_pages(retriever, dict(list(pages.items())[:32]))  # the first batch is slow
+    started = time.perf_counter()
+    embed_pages(retriever, pages)
+    return {
         "encoded_pages_per_second": len(pages) / (time.perf_counter() - started),
-        "fine_tuned_on": hardware.device_name(),
+        "trained_pages_per_second": trained["pages_per_second"],
     }
 
 
 def main() -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("--minutes", type=float, default=40, help="of pretraining a shape")
-    parser.add_argument("--only", nargs="+", choices=list(SHAPES), default=list(SHAPES), metavar="SHAPE")
+    parser.add_argument("--pages", type=int, default=80_000, help="that a shape is pretrained on")
+    parser.add_argument("--only", nargs="*", choices=list(SHAPES), default=list(SHAPES), metavar="SHAPE")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--batch", type=int, default=72)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--bf16", action="store_true")
-    parser.add_argument("--run", help=argparse.SUPPRESS)  # set in the processes started
+    parser.add_argument("--compile", action="store_true")
+    # Set in the processes started: what is to be measured, and of which shape.
+    parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
-        print(json.dumps(fine_tuned(options.run)))
+        kind, name = options.run
+        print(json.dumps({"fine_tuned": fine_tuned, "speeds": speeds}[kind](name)))
         return 0
-    if options.minutes <= 0:
-        raise SystemExit("--minutes must be above 0: nothing would be trained")
+    if options.pages <= 0:
+        raise SystemExit("--pages must be above 0: nothing would be trained")
     measured = load({name: getattr(options, name) for name in ASKED})
+    shapes = measured["shapes"]
+
+    def save() -> None:
+        measured["shapes"] = {key: shapes[key] for key in SHAPES if key in shapes}
+        ledger.write_json(FILE, measured | {"versions": ledger.versions()})
+
     for name in options.only:
-        if name in measured["shapes"]:
+        if name in shapes:
             print(f"{name}: measured already", flush=True)
             continue
         state = pretrain(name, options)
-        figures = last_json(__file__, "--run", name)
+        figures = last_json(__file__, "--run", "fine_tuned", name)
         *reading, fresh = state["log"]
         last = [row for row in reading if row["stage"] == "read"][-5:]
-        measured["shapes"][name] = {
+        shapes[name] = {
             "shape": asdict(SHAPES[name]),
-            "pages": sum(state["pages"].values()),
+            "pretraining_minutes": sum(state["spent"].values()),
             "fresh pages": {key: fresh[key] for key in ("ndcg@10", "recall@1", "pages")},
             **{
                 key: sum(row[key] for row in last) / len(last)
@@ -143,9 +168,21 @@ def main() -> int:
             },
             **figures,
         }
-        measured["shapes"] = {key: measured["shapes"][key] for key in SHAPES if key in measured["shapes"]}
-        ledger.write_json(FILE, measured | {"versions": ledger.versions()})
+        save()
         print(f"{name}: dev NDCG@10 {figures['base']:.3f} -> {figures['finetuned']:.3f}", flush=True)
+    profile = get_profile("small")
+    rows = len(dataset.load_dataset(profile)["train"])
+    pages = rows * (1 + profile.hard_negatives) * profile.num_train_epochs
+    best = {name: {} for name in shapes}
+    for _ in range(ROUNDS):  # in turn, so that a slow minute is no one's alone
+        for name in shapes:
+            for key, value in last_json(__file__, "--run", "speeds", name).items():
+                best[name][key] = max(value, best[name].get(key, 0.0))
+    for name, found in best.items():
+        shapes[name] |= found | {"fine_tuning_seconds": pages / found["trained_pages_per_second"]}
+        print(f"{name}: {found}", flush=True)
+    measured["speeds_on"] = hardware.device_name()
+    save()
     return 0
 
 

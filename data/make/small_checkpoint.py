@@ -1173,6 +1173,8 @@ def start(args) -> None:
 
     if args.minutes <= 0:
         raise SystemExit("--minutes must be above 0: nothing would be trained")
+    if args.pages is not None and args.pages <= 0:
+        raise SystemExit("--pages must be above 0: nothing would be trained")
     if args.shape and args.stage in OWN:
         raise SystemExit(f"--shape and --stage {args.stage} do not go together: that stage is for what ships")
     if args.eyes and (args.stage not in OWN or args.fresh):
@@ -1368,26 +1370,28 @@ def train(rank: int, args, store: str | None = None) -> None:
         for stage in STAGES:
             figures.setdefault(stage, 0)
     state["settings"].append({k: str(v) for k, v in vars(args).items()} | {"torch": torch.__version__})
-    budget = {s: args.minutes * share for s, (share, *_) in STAGES.items()}
+    unit, whole = ("pages", args.pages) if args.pages else ("minutes", args.minutes)
+    had = state["pages" if args.pages else "spent"]
+    budget = {s: whole * share for s, (share, *_) in STAGES.items()}
     if args.stage:
-        budget = {s: args.minutes if s == args.stage else 0.0 for s in STAGES}
-    left = [s for s in STAGES if budget[s] > 0 and (args.stage or state["spent"][s] < budget[s])]
+        budget = {s: whole if s == args.stage else 0.0 for s in STAGES}
+    left = [s for s in STAGES if budget[s] > 0 and (args.stage or had[s] < budget[s])]
     if not left:
-        most = max(state["spent"][stage] / share for stage, (share, *_) in STAGES.items() if share)
+        most = max(had[stage] / share for stage, (share, *_) in STAGES.items() if share)
         raise SystemExit(
-            f"every stage has had its share of {args.minutes:g} minutes: give more than {most:.0f}, or "
+            f"every stage has had its share of {whole:g} {unit}: give more than {most:.0f}, or "
             "--stage, or --fresh to start from random weights"
         )
-    # A stage of its own that was killed goes on; one that ended has as many minutes more.
+    # A stage of its own that was killed goes on; one that ended has as much more.
     unfinished = state.get("unfinished") or {}
-    asked = {"stage": args.stage, "minutes": args.minutes}
+    asked = {"stage": args.stage, unit: whole}
     done = unfinished.get("done", 0.0) if not args.fresh and asked.items() <= unfinished.items() else 0.0
     if args.eyes and not done:
         take_eyes(reader, state, args.device, quiet=rank > 0)
     average = Average(list(reader.parameters()), rank, args.processes, store)
     rank or print(
         f"{sum(p.numel() for p in reader.model.parameters()) / 1e6:.2f} M parameters on {args.device}; "
-        f"minutes a stage {budget}",
+        f"{unit} a stage {budget}",
         flush=True,
     )
     amp = torch.autocast(args.device, torch.bfloat16, enabled=args.bf16)
@@ -1419,8 +1423,8 @@ def train(rank: int, args, store: str | None = None) -> None:
 
     for stage in left:
         _, factor, peak = STAGES[stage]
-        begin = done if args.stage else state["spent"][stage]
-        had = state["spent"][stage] - begin
+        begin = done if args.stage else had[stage]
+        minutes_before, pages_before = state["spent"][stage], state["pages"][stage]
         begin_stage(stage, reader, optimizer, state, quiet=rank > 0)
         size = max(4, int(args.batch * factor) // args.processes)
         seed = args.seed + len(state["log"]) + 7 * list(STAGES).index(stage) + 10_000 * rank
@@ -1445,7 +1449,9 @@ def train(rank: int, args, store: str | None = None) -> None:
                 loss, figures = reader.loss(stage, batch, aloud=stage in ("match", "read") and steps % 3 == 0)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            share = average((begin + (time.time() - started) / 60) / budget[stage])
+            took = (time.time() - started) / 60
+            drawn = state["pages"][stage] + size * args.processes - pages_before
+            share = average((begin + (drawn if args.pages else took)) / budget[stage])
             torch.nn.utils.clip_grad_norm_(reader.parameters(), 1.0)
             optimizer.step()
             steps += 1
@@ -1456,7 +1462,7 @@ def train(rank: int, args, store: str | None = None) -> None:
             if rank == 0 and time.time() - reported > args.report:
                 row = {
                     "stage": stage,
-                    "minutes": round(begin + (time.time() - started) / 60, 2),
+                    "minutes": round((0 if args.pages else begin) + took, 2),  # of this run
                     "pages": state["pages"][stage],
                     "pages_per_second": round(since * size * args.processes / (time.time() - reported), 1),
                     "lr": round(lr, 6),
@@ -1468,12 +1474,14 @@ def train(rank: int, args, store: str | None = None) -> None:
                 sums, since = {}, 0
                 state["log"].append(row)
                 print(json.dumps(row), flush=True)
-                now = begin + (time.time() - started) / 60
-                state["spent"][stage] = had + now
+                took = (time.time() - started) / 60  # evaluated since
+                state["spent"][stage] = minutes_before + took
+                now = begin + (state["pages"][stage] - pages_before if args.pages else took)
                 state["unfinished"] = asked | {"done": now} if args.stage else None
                 save()
                 reported = time.time()
-        state["spent"][stage] = had + budget[stage]
+        took = (time.time() - started) / 60 if args.pages else budget[stage] - begin
+        state["spent"][stage] = minutes_before + took
         state["unfinished"] = None
         rank or save()
     if rank or args.stage in OWN:
@@ -1722,6 +1730,9 @@ def main() -> None:
     sub.add_parser("export", help="write the checkpoints")
     t = sub.add_parser("train", help="pretrain, or go on")
     t.add_argument("--minutes", type=float, default=60, help="the whole budget, or that of --stage alone")
+    t.add_argument(
+        "--pages", type=int, help="the budget in pages instead, the same on a fast and a slow machine"
+    )
     t.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     t.add_argument("--batch", type=int, default=40, help="pages a step")
     t.add_argument("--processes", type=int, default=1, help="processes that train side by side")
