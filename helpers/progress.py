@@ -42,9 +42,9 @@ class Progress(TrainerCallback):
             return
         seconds = time.perf_counter() - self.started
         done = state.global_step - self.first_step
-        left = seconds / done * (state.max_steps - state.global_step) if done else 0.0
-        print(f"step {state.global_step:4}/{state.max_steps}  {seconds:5.0f} s, {left:4.0f} s left  "
-              f"{', '.join(parts)}", flush=True)  # fmt: skip
+        left = f", {seconds / done * (state.max_steps - state.global_step):4.0f} s left" if done else ""
+        print(f"step {state.global_step:4}/{state.max_steps}  {seconds:5.0f} s{left}  {', '.join(parts)}",
+              flush=True)  # fmt: skip
         if self.live:
             self._draw(state.log_history)
 

@@ -2,33 +2,82 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from helpers import ledger
 from helpers.profiles import PROFILES, ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALL, FULL = PROFILES["small"], PROFILES["full"]
 STANDIN_MAX_PIXELS = 160 * 224  # small pages: two steps of every notebook stay within minutes
 STANDIN_ROWS = {"train": 24, "eval": 8}
+YOUR_TURN = re.compile(r"^(\s*).*# your turn.*$", re.MULTILINE)
+SOLUTION = re.compile(
+    r"<details><summary>Solution</summary>\s*(?:```python\n(.*?)\n```|`([^`]+)`)\s*</details>", re.DOTALL
+)
 
 
-def run_course(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+def run_course(*arguments: str, root: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     """Run tools/run_course.py as `make course` does, with what it prints as `stdout`."""
-    command = [sys.executable, str(ROOT / "tools" / "run_course.py"), *arguments]
+    command = [sys.executable, str(root / "tools" / "run_course.py"), *arguments]
     inherited = {name: value for name, value in os.environ.items() if name != "PROFILE"}
     return subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=root,
         env=inherited | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def solved(file) -> tuple[dict, int]:
+    """The notebook with every solution in its exercise's place, and their number."""
+    notebook = json.loads(file.read_text(encoding="utf-8"))
+    count, cells = 0, notebook["cells"]
+    for cell, following in zip(cells, cells[1:]):
+        place = YOUR_TURN.search("".join(cell["source"])) if cell["cell_type"] == "code" else None
+        if not place:
+            continue
+        found = SOLUTION.findall("".join(following["source"]))
+        assert len(found) == 1, f"{file.name}: no solution below exercise {count + 1}"
+        lines = (found[0][0] or found[0][1]).split("\n")
+        solution = "\n".join(place[1] + line for line in lines)
+        source = "".join(cell["source"])
+        cell["source"] = source[: place.start()] + solution + source[place.end() :]
+        count += 1
+    return notebook, count
+
+
+class Course(NamedTuple):
+    """A headless run: what it printed, its ledger, the folder with its notebooks and models."""
+
+    shown: str
+    results: dict
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def course(tmp_path_factory) -> Course:
+    """One headless run of the whole course on the small profile, in a copy where all exercises are solved.
+
+    Rerankers are trained on a quarter of the queries, to save minutes: no test asks how good these became.
+    """
+    copy, runs = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("runs")
+    for name in ("data", "helpers", "notebooks", "tools"):
+        shutil.copytree(ROOT / name, copy / name)
+    for file in NOTEBOOKS:
+        (copy / "notebooks" / file.name).write_text(json.dumps(solved(file)[0]), encoding="utf-8")
+    shown = run_course("-p", "RERANKER_TRAIN_QUERIES", "400", root=copy, VDR_COURSE_RUNS=str(runs))
+    assert shown.returncode == 0, shown.stdout[-6000:]
+    return Course(shown.stdout, ledger.load(runs / "small" / "results.json"), runs / "small")
 
 
 @pytest.fixture(scope="session")

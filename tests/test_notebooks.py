@@ -193,18 +193,6 @@ def test_nothing_branches_on_the_profiles_name(file):
         assert not re.search(r"(?:PROFILE|profile\.name)\s*(?:==|!=|in\b)", cell.source), cell.source
 
 
-@pytest.fixture(scope="module")
-def course(tmp_path_factory):
-    """One headless run of the whole course on the small profile: what it printed, its ledger, its folder.
-
-    Rerankers are trained on a quarter of the queries, to save minutes: no test asks how good these became.
-    """
-    runs = tmp_path_factory.mktemp("runs")
-    shown = run_course("-p", "RERANKER_TRAIN_QUERIES", "400", VDR_COURSE_RUNS=str(runs))
-    assert shown.returncode == 0, shown.stdout[-6000:]
-    return shown.stdout, ledger.load(runs / "small" / "results.json"), runs / "small"
-
-
 @pytest.mark.slow
 def test_course_runs_headless(course):
     shown, results, folder = course
@@ -215,17 +203,19 @@ def test_course_runs_headless(course):
 
 @pytest.mark.slow
 def test_course_stays_within_a_laptops_memory(course):
-    assert max(section["peak_memory_mb"] for section in course[1].values()) < 8000
+    assert max(section["peak_memory_mb"] for section in course.results.values()) < 8000
 
 
 @pytest.mark.slow
 def test_the_task_stays_hard_enough_to_teach_with(course):
-    assert course[1]["04_train_embedding"]["ndcg@10"]["finetuned"] < 0.97
+    assert course.results["04_train_embedding"]["ndcg@10"]["finetuned"] < 0.97
 
 
 @pytest.mark.slow
 def test_fine_tuning_gains_more_than_chance(course):
-    assert course[1]["04_train_embedding"]["ci95"]["gain"][1] > 0, "the paired interval of the gain reaches 0"
+    assert course.results["04_train_embedding"]["ci95"]["gain"][1] > 0, (
+        "the paired interval of the gain reaches 0"
+    )
 
 
 def error_cut(results: dict) -> tuple[float, float]:
@@ -237,7 +227,7 @@ def error_cut(results: dict) -> tuple[float, float]:
 @pytest.mark.slow
 def test_fine_tuning_cuts_the_error_here_too(course):
     """A quarter: another CPU's arithmetic gives another run, within the spread over seeds."""
-    base, cut = error_cut(course[1])
+    base, cut = error_cut(course.results)
     assert 0.35 <= base <= 0.85
     assert cut >= 0.25
 
@@ -270,7 +260,7 @@ def test_rerankers_beat_chance_and_keep_what_they_had(name):
 
 @pytest.mark.slow
 def test_evaluation_and_training_report_the_same_figures(course):
-    results = course[1]
+    results = course.results
     largest = str(max(PROFILES["small"].matryoshka_dims))
     for key in ("base", "finetuned"):
         reported = results["05_evaluate"]["ndcg@10"][key][largest]

@@ -60,11 +60,11 @@ def train(batch: int, steps: int, gather: bool) -> dict:
         processor_kwargs={"min_pixels": profile.min_pixels, "max_pixels": profile.max_pixels},
         device=hardware.device(),
     )
-    with args.main_process_first(
-        desc="rendering the pages"
-    ):  # one process writes the cache, the rest read it
+    with args.main_process_first(desc="rendering the pages"):  # one writes the cache, the rest read it
         columns = ["query", "image", "negative_0"]
         train_dataset = dataset.load_dataset(rows)["train"].select_columns(columns)
+    query_prompt, page_prompt = (model.prompts.get(name) or "" for name in ("query", "document"))
+    args.prompts = {name: query_prompt if name == "query" else page_prompt for name in columns}
     trainer = SentenceTransformerTrainer(
         model=model,
         args=args,
