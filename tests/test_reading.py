@@ -117,13 +117,15 @@ def test_reads_headings_aloud(models):
     samples = [pages_of.page() for _ in range(25)]
     said = reading.read_aloud(models[2], models[3], reading.pictures(samples))
     right, wrong = (reading.error_rate(texts, samples) for texts in (said, said[1:] + said[:1]))
-    assert right < wrong - 0.15, "what it says of a page fits any other page nearly as well"
+    assert right < 0.3  # the measured rate is half of that, over many more pages
+    assert right < wrong - 0.3, "what it says of a page fits any other page nearly as well"
 
 
 def test_the_measured_proof_meets_what_the_course_needs(proof):
     for name in ("seen", "fonts", "layouts"):
         assert proof[name]["pages"] >= 500
     assert proof["seen"]["ndcg@10"] >= 0.7 and proof["seen"]["recall@1"] >= 0.5
+    assert proof["seen"]["heading cer"] <= 0.15
     assert proof["fonts"]["ndcg@10"] >= 0.8 * proof["seen"]["ndcg@10"]
     assert proof["layouts"]["ndcg@10"] >= 0.75 * proof["seen"]["ndcg@10"]
     for name in reading.TWINNED:
