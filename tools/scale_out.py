@@ -63,8 +63,7 @@ def train(batch: int, steps: int, gather: bool) -> dict:
     with args.main_process_first(desc="rendering the pages"):  # one writes the cache, the rest read it
         columns = ["query", "image", "negative_0"]
         train_dataset = dataset.load_dataset(rows)["train"].select_columns(columns)
-    query_prompt, page_prompt = (model.prompts.get(name) or "" for name in ("query", "document"))
-    args.prompts = {name: query_prompt if name == "query" else page_prompt for name in columns}
+    args.prompts = {name: model.prompts["document" if name != "query" else "query"] for name in columns}
     trainer = SentenceTransformerTrainer(
         model=model,
         args=args,
