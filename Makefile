@@ -54,7 +54,7 @@ lint: $(STAMP)
 	@$(BIN)/python -m ruff check .
 
 lab: $(STAMP)
-	@$(BIN)/python -m jupyterlab notebooks
+	@$(BIN)/python -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 outputs: $(STAMP)
 	@$(BIN)/python tools/outputs.py $(NOTEBOOKS)

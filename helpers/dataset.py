@@ -287,7 +287,7 @@ def check_columns(dataset: datasets.Dataset, columns: Sequence[str] = COLUMNS, e
     """
     found = list(dataset.column_names)
     wanted = list(columns)
-    fix = f"dataset.select_columns({wanted})"
+    fix = f".select_columns({wanted}) on it"
     missing = [name for name in wanted if name not in found]
     if missing:
         raise ValueError(

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from helpers import ledger
-from helpers.profiles import PROFILES, ROOT
+from helpers import dataset, ledger
+from helpers.profiles import PROFILES, ROOT, run_dir
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALL, FULL = PROFILES["small"], PROFILES["full"]
@@ -78,6 +78,20 @@ def course(tmp_path_factory) -> Course:
     shown = run_course("-p", "RERANKER_TRAIN_QUERIES", "400", root=copy, VDR_COURSE_RUNS=str(runs))
     assert shown.returncode == 0, shown.stdout[-6000:]
     return Course(shown.stdout, ledger.load(runs / "small" / "results.json"), runs / "small")
+
+
+@pytest.fixture(scope="session")
+def small_pages() -> Path:
+    """The folder with all bundled pages as the small profile renders them; made once, a minute."""
+    dataset.load_dataset(SMALL)
+    return run_dir(SMALL) / "dataset"
+
+
+def with_pages(runs: Path, pages: Path) -> Path:
+    """Make `runs` a folder of runs in which the small profile's pages are rendered already; return it."""
+    (runs / "small").mkdir(parents=True)
+    (runs / "small" / "dataset").symlink_to(pages)
+    return runs
 
 
 @pytest.fixture(scope="session")
@@ -153,8 +167,6 @@ def _save_reranker(folder: Path) -> None:
 
 def _save_dataset(cache: Path, repo_id: str, config: str, rows: int) -> None:
     """Write bundled pages into the data set cache as if the hub's data set had been prepared there."""
-    from helpers import dataset
-
     split = dataset.build_split(config, STANDIN_MAX_PIXELS, folder=cache.parent / "pages", limit=rows)
     columns = ["query", "image", *(f"negative_{index}" for index in range(4))]
     name = repo_id.split("/")[1]

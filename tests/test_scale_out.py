@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from helpers.profiles import ROOT
+from tests.conftest import with_pages
 
 SCRIPT = str(ROOT / "tools" / "scale_out.py")
 
@@ -24,10 +25,11 @@ def run(runs, processes: int, *arguments: str) -> dict:
 
 
 @pytest.mark.slow
-def test_two_processes_with_shared_negatives_equal_one_with_twice_the_batch(tmp_path):
-    one = run(tmp_path, 1, "--batch", "8")
-    two = run(tmp_path, 2, "--batch", "4", "--gather")
-    apart = run(tmp_path, 2, "--batch", "4")
+def test_two_processes_with_shared_negatives_equal_one_with_twice_the_batch(tmp_path, small_pages):
+    runs = with_pages(tmp_path / "runs", small_pages)
+    one = run(runs, 1, "--batch", "8")
+    two = run(runs, 2, "--batch", "4", "--gather")
+    apart = run(runs, 2, "--batch", "4")
     assert (one["processes"], two["processes"], apart["processes"]) == (1, 2, 2)
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-3)
     assert two["gradient_norms"] == pytest.approx(one["gradient_norms"], rel=1e-2)

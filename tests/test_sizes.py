@@ -17,8 +17,10 @@ from small_checkpoint import SHAPES, Shape  # noqa: E402
 def test_the_shipped_shape_is_the_shipped_checkpoints():
     config = json.loads((small_checkpoint.OUT / "small-vlm" / "config.json").read_text())
     vision, text = config["vision_config"], config["text_config"]
+    inner = "intermediate_size"
     assert SHAPES["shipped"] == Shape(
-        vision["depth"], vision["hidden_size"], text["num_hidden_layers"], text["hidden_size"]
+        *(vision[key] for key in ("depth", "hidden_size", inner)),
+        *(text[key] for key in ("num_hidden_layers", "hidden_size", inner)),
     )
 
 
@@ -32,6 +34,56 @@ def test_every_shape_sees_and_embeds(name):
     assert embeddings.shape == (2, SHAPES[name].text_width)
     spoken.backward()
     assert all(layer.mlp.up_proj.weight.grad.abs().sum() > 0 for layer in reader.text.layers)
+
+
+def small_weights(name: str) -> dict:
+    tokenizer = small_checkpoint.load_or_build_processor().tokenizer
+    return small_checkpoint.build_model(tokenizer, SHAPES[name]).state_dict()
+
+
+def test_what_is_not_cut_stays_as_it_is():
+    weights = small_weights("shipped")
+    whole = sizes.cut(weights, Shape(), (0, 1, 2, 3), (0, 1, 2))
+    assert whole.keys() == weights.keys()
+    assert all(whole[key].equal(weights[key]) for key in weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "vision", "text"),
+    [("vision-3", (0, 1, 3), (0, 1, 2)), ("text-2", (0, 1, 2, 3), (0, 2)), ("thin", (0, 1, 2, 3), (0, 1, 2))],
+)
+def test_a_cut_model_has_its_shape_and_the_weights_of_what_is_left(name, vision, text):
+    weights, expected = small_weights("shipped"), small_weights(name)
+    found = sizes.cut(weights, SHAPES[name], vision, text)
+    assert {key: value.shape for key, value in found.items()} == {
+        key: value.shape for key, value in expected.items()
+    }
+    for tower, layers in (("model.visual.blocks.", vision), ("model.language_model.layers.", text)):
+        part = "attn.qkv.weight" if "visual" in tower else "self_attn.q_proj.weight"
+        for new, old in enumerate(layers):
+            assert found[f"{tower}{new}.{part}"].equal(weights[f"{tower}{old}.{part}"])
+
+
+def test_units_that_do_nothing_are_cut_first():
+    """With half of the inner units silent, an MLP cut in half computes what it did before."""
+    import torch
+
+    weights = small_weights("shipped")
+    block = "model.visual.blocks.0.mlp."
+    silent = torch.randperm(384, generator=torch.Generator().manual_seed(0))[:192]
+    weights[f"{block}linear_fc2.weight"][:, silent] = 0
+    found = sizes.cut(weights, SHAPES["thin"], (0, 1, 2, 3), (0, 1, 2))
+    x = torch.randn(5, 128, generator=torch.Generator().manual_seed(1))
+
+    def mlp(w):
+        inner = torch.nn.functional.gelu(x @ w[f"{block}linear_fc1.weight"].T + w[f"{block}linear_fc1.bias"])
+        return inner @ w[f"{block}linear_fc2.weight"].T
+
+    assert torch.allclose(mlp(weights), mlp(found), atol=1e-5)
+
+
+def test_only_smaller_shapes_are_cut():
+    assert set(SHAPES) - set(sizes.CUT) == {"vision-6", "text-5", "wide"}
 
 
 def test_shapes_keep_their_states_apart():

@@ -1,14 +1,18 @@
-"""How many layers, how wide? Pretrains each of ``small_checkpoint.SHAPES`` on equal pages; fine-tunes it.
+"""How many layers, how wide? Cuts the shipped model to each of ``small_checkpoint.SHAPES``; fine-tunes it.
 
-    python data/make/sizes.py --processes 2 --bf16 --compile                # all: three hours and more
-    python data/make/sizes.py --processes 2 --bf16 --compile --only narrow  # these, beside what is measured
-    python data/make/sizes.py --device cuda --batch 512 --workers 16
-    python data/make/sizes.py --processes 2 --bf16 --compile --only         # the speeds alone, anew
+    python data/make/sizes.py --processes 2 --bf16 --compile                  # all: an hour and a half
+    python data/make/sizes.py --processes 2 --bf16 --compile --only thin      # these, beside what is measured
+    python data/make/sizes.py --processes 2 --bf16 --compile --only           # the speeds alone, anew
 
-Every shape starts from random weights and sees as many pages in the stages ``see``, ``match`` and ``read``,
-so that machines of different speed give the same comparison. Then notebook 04's training, scored on dev.
-Last, the speeds of all shapes in turn on the machine at hand. Figures go to ``data/measurements/sizes.json``,
-after each shape; an interrupted run goes on where it was. Needs ``small_checkpoint.py gather`` first.
+A shape that is smaller than the shipped one starts from the shipped weights, without the layers and the
+inner units of MLPs that are missed least, and goes on with the stage ``read`` on as many pages as every
+other; so does the shipped shape, to compare with. Then notebook 04's training, scored on dev. To start each
+from random weights would be fairer and takes too long: 80,000 pages, half an hour, left the shipped shape
+unable to read.
+
+Last, the speeds of all shapes, the larger ones too, in turn on the machine at hand. Figures go to
+``data/measurements/sizes.json``, after each shape; an interrupted run goes on where it was. Needs
+``small_checkpoint.py gather`` first.
 """
 
 from __future__ import annotations
@@ -21,11 +25,12 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, replace
+from itertools import combinations, product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import small_checkpoint  # noqa: E402
-from small_checkpoint import SHAPES  # noqa: E402
+from small_checkpoint import SHAPES, Shape  # noqa: E402
 
 ROOT = small_checkpoint.ROOT
 sys.path.insert(0, str(ROOT))
@@ -36,7 +41,7 @@ from tools.own_process import last_json  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "sizes.json"
 #: What all shapes must have in common.
-ASKED = ("pages", "batch", "processes", "bf16")
+ASKED = ("pages", "lr", "batch", "processes", "bf16")
 SPEED_ROWS = 460  # of training: a tenth of notebook 04's
 ROUNDS = 2  # of measuring speeds: the better one counts, what else runs on a machine only slows
 
@@ -63,13 +68,82 @@ def load(asked: dict) -> dict:
     return {"asked": asked, "shapes": shapes}
 
 
+def smaller(shape: Shape) -> bool:
+    """Whether a shape can be cut from the shipped one, which is as small as itself too."""
+    return all(size <= asdict(Shape())[name] for name, size in asdict(shape).items())
+
+
+CUT = [name for name, shape in SHAPES.items() if smaller(shape)]
+
+
+def cut(weights: dict, shape: Shape, vision: tuple[int, ...], text: tuple[int, ...]) -> dict:
+    """The shipped weights without the layers that are not named, and with the MLPs' largest inner units only.
+
+    An inner unit is as large as the product of the norms of what leads into it and what leads out of it.
+    """
+    kept = {}
+    for tower, layers in (("model.visual.blocks.", vision), ("model.language_model.layers.", text)):
+        for new, old in enumerate(layers):
+            layer = {
+                key.removeprefix(f"{tower}{old}."): weights[key]
+                for key in weights
+                if key.startswith(f"{tower}{old}.")
+            }
+            out = "mlp.down_proj.weight" if "mlp.down_proj.weight" in layer else "mlp.linear_fc2.weight"
+            into = [key for key in layer if key.startswith("mlp.") and len(layer[key]) == layer[out].shape[1]]
+            size = layer[out].norm(dim=0)
+            for key in into:
+                if layer[key].ndim == 2:
+                    size = size * layer[key].norm(dim=1)
+            inner = shape.vision_inner if tower == "model.visual.blocks." else shape.text_inner
+            units = size.topk(inner).indices.sort().values
+            layer[out] = layer[out][:, units]
+            layer |= {key: layer[key][units] for key in into}
+            kept |= {f"{tower}{new}.{key}": weight for key, weight in layer.items()}
+    rest = {key: w for key, w in weights.items() if ".blocks." not in key and ".layers." not in key}
+    return rest | kept
+
+
+def cut_shipped(name: str) -> None:
+    """Write the state that a shape's training goes on from: of all ways to leave layers out, the one that
+    finds most fresh pages.
+
+    The first vision layers stay, up to the one whose output the text layers get too (DeepStack).
+    """
+    import torch
+
+    shape = SHAPES[name]
+    tokenizer = small_checkpoint.load_or_build_processor().tokenizer
+    shipped = small_checkpoint.Reader(small_checkpoint.build_model(tokenizer), tokenizer, "cpu")
+    state = small_checkpoint.load_shipped(shipped)
+    weights = shipped.model.state_dict()
+    stay = max(shipped.model.config.vision_config.deepstack_visual_indexes) + 1
+    seen = combinations(range(stay, Shape().vision_layers), shape.vision_layers - stay)
+    best = (-1.0, None)
+    for vision, text in product(seen, combinations(range(Shape().text_layers), shape.text_layers)):
+        vision = (*range(stay), *vision)
+        reader = small_checkpoint.Reader(small_checkpoint.build_model(tokenizer, shape), tokenizer, "cpu")
+        reader.model.load_state_dict(cut(weights, shape, vision, text))
+        score = small_checkpoint.evaluate(reader, n_pages=200, n_queries=200)["ndcg@10"]
+        print(f"{name}, vision layers {vision}, text layers {text}: NDCG@10 {score:.3f}", flush=True)
+        if score > best[0]:
+            best = score, reader.model.state_dict()
+    state |= {"log": [], "settings": [], "cut": best[0]}
+    held = {"heads": shipped.heads.state_dict(), "scale": shipped.scale.data, "state": state}
+    file = small_checkpoint.state_file(shape=name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(held | {"model": best[1]}, file)
+
+
 def pretrain(name: str, options: argparse.Namespace) -> dict:
-    """Pretrain a shape, or go on with it; return the state of its training."""
-    command = [sys.executable, small_checkpoint.__file__, "train", "--shape", name]
-    command += ["--pages", options.pages, "--device", options.device, "--batch", options.batch]
-    command += ["--processes", options.processes, "--workers", options.workers]
+    """Pretrain a shape further, or go on with it; return the state of its training."""
+    command = [sys.executable, small_checkpoint.__file__, "train", "--shape", name, "--stage", "read"]
+    command += ["--pages", options.pages, "--lr", options.lr, "--batch", options.batch]
+    command += ["--processes", options.processes]
     command += [f"--{flag}" for flag in ("bf16", "compile") if getattr(options, flag)]
     log = small_checkpoint.log_file(shape=name)
+    if not small_checkpoint.state_file(shape=name).is_file():
+        cut_shipped(name)
     if not log.is_file() or json.loads(log.read_text())["log"][-1]["stage"] != "end":
         subprocess.run([*map(str, command)], check=True)
     return json.loads(log.read_text())
@@ -85,7 +159,6 @@ def fine_tuned(name: str) -> dict:
     small_checkpoint.write_embedding(folder, model, processor, saved)
     figures = fine_tune(whole_training(get_profile("small")), base=folder)
     return {
-        "parameters": sum(weight.numel() for weight in model.parameters()),
         "base": figures["dev_ndcg@10_before"],
         "finetuned": figures["dev_ndcg@10"],
         "memory_mb": figures["peak_memory_mb"],
@@ -93,12 +166,16 @@ def fine_tuned(name: str) -> dict:
 
 
 def speeds(name: str) -> dict:
-    """How fast a shape encodes and trains here, in pages a second; random weights cost the same."""
+    """Weights of a shape, and how fast it encodes and trains here, in pages a second.
+
+    Random weights cost the same as trained ones.
+    """
     import torch
     from sentence_transformers import SentenceTransformer
 
     processor = small_checkpoint.load_or_build_processor()
     model = small_checkpoint.build_model(processor.tokenizer, SHAPES[name])
+    parameters = sum(weight.numel() for weight in model.parameters())
     heads = {"heads": {}, "scale": torch.ones(1)}
     profile = get_profile("small")
     with tempfile.TemporaryDirectory() as folder:
@@ -118,6 +195,7 @@ def speeds(name: str) -> dict:
     started = time.perf_counter()
     embed_pages(retriever, pages)
     return {
+        "parameters": parameters,
         "encoded_pages_per_second": len(pages) / (time.perf_counter() - started),
         "trained_pages_per_second": trained["pages_per_second"],
     }
@@ -126,12 +204,11 @@ def speeds(name: str) -> dict:
 def main() -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("--pages", type=int, default=80_000, help="that a shape is pretrained on")
-    parser.add_argument("--only", nargs="*", choices=list(SHAPES), default=list(SHAPES), metavar="SHAPE")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--pages", type=int, default=24_000, help="that a shape is pretrained on further")
+    parser.add_argument("--lr", type=float, default=4e-4, help="peak learning rate of that")
+    parser.add_argument("--only", nargs="*", choices=CUT, default=CUT, metavar="SHAPE")
     parser.add_argument("--batch", type=int, default=72)
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--compile", action="store_true")
     # Set in the processes started: what is to be measured, and of which shape.
@@ -151,21 +228,14 @@ def main() -> int:
         ledger.write_json(FILE, measured | {"versions": ledger.versions()})
 
     for name in options.only:
-        if name in shapes:
+        if "finetuned" in shapes.get(name, {}):
             print(f"{name}: measured already", flush=True)
             continue
         state = pretrain(name, options)
         figures = last_json(__file__, "--run", "fine_tuned", name)
-        *reading, fresh = state["log"]
-        last = [row for row in reading if row["stage"] == "read"][-5:]
-        shapes[name] = {
-            "shape": asdict(SHAPES[name]),
-            "pretraining_minutes": sum(state["spent"].values()),
-            "fresh pages": {key: fresh[key] for key in ("ndcg@10", "recall@1", "pages")},
-            **{
-                key: sum(row[key] for row in last) / len(last)
-                for key in ("slots_hit", "pieces_hit", "spoken")
-            },
+        fresh = state["log"][-1]
+        shapes[name] = shapes.get(name, {}) | {
+            "fresh": {"as cut": state["cut"], "trained": fresh["ndcg@10"]},
             **figures,
         }
         save()
@@ -173,13 +243,16 @@ def main() -> int:
     profile = get_profile("small")
     rows = len(dataset.load_dataset(profile)["train"])
     pages = rows * (1 + profile.hard_negatives) * profile.num_train_epochs
-    best = {name: {} for name in shapes}
+    best = {name: {} for name in SHAPES}
     for _ in range(ROUNDS):  # in turn, so that a slow minute is no one's alone
-        for name in shapes:
+        for name in SHAPES:
             for key, value in last_json(__file__, "--run", "speeds", name).items():
                 best[name][key] = max(value, best[name].get(key, 0.0))
     for name, found in best.items():
-        shapes[name] |= found | {"fine_tuning_seconds": pages / found["trained_pages_per_second"]}
+        seconds = pages / found["trained_pages_per_second"]
+        shapes[name] = (
+            {"shape": asdict(SHAPES[name])} | shapes.get(name, {}) | found | {"fine_tuning_seconds": seconds}
+        )
         print(f"{name}: {found}", flush=True)
     measured["speeds_on"] = hardware.device_name()
     save()

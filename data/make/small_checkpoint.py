@@ -392,23 +392,25 @@ def build_processor(maker: pages.PageMaker, folder: Path):
 
 @dataclass(frozen=True)
 class Shape:
-    """Layers and widths of the two towers, as shipped; heads and inner widths go with them."""
+    """Layers and widths of the two towers, as shipped, and the inner widths of their MLPs; heads go along."""
 
     vision_layers: int = 4
     vision_width: int = 128
+    vision_inner: int = 384
     text_layers: int = 3
     text_width: int = 256
+    text_inner: int = 512
 
 
 #: What ``sizes.py`` compares, under the names that ``--shape`` takes.
 SHAPES = {
     "shipped": Shape(),
     "vision-3": Shape(vision_layers=3),
-    "vision-6": Shape(vision_layers=6),
     "text-2": Shape(text_layers=2),
+    "thin": Shape(vision_inner=192, text_inner=256),
+    "vision-6": Shape(vision_layers=6),
     "text-5": Shape(text_layers=5),
-    "narrow": Shape(vision_width=96, text_width=192),
-    "wide": Shape(vision_width=192, text_width=384),
+    "wide": Shape(vision_width=192, vision_inner=576, text_width=384, text_inner=768),
 }
 
 
@@ -423,7 +425,7 @@ def build_model(tokenizer, shape: Shape = SHAPES["shipped"]):
         text_config={
             "vocab_size": size,
             "hidden_size": shape.text_width,
-            "intermediate_size": 2 * shape.text_width,
+            "intermediate_size": shape.text_inner,
             "num_hidden_layers": shape.text_layers,
             "num_attention_heads": shape.text_width // 64,
             "num_key_value_heads": shape.text_width // 128,
@@ -443,7 +445,7 @@ def build_model(tokenizer, shape: Shape = SHAPES["shipped"]):
         vision_config={
             "depth": shape.vision_layers,
             "hidden_size": shape.vision_width,
-            "intermediate_size": 3 * shape.vision_width,
+            "intermediate_size": shape.vision_inner,
             "num_heads": shape.vision_width // 32,
             "patch_size": 16,
             "temporal_patch_size": 1,
@@ -1283,7 +1285,7 @@ def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
             return state
         try:
             optimizer.load_state_dict(saved["optimizer"])
-        except ValueError:  # a head has come since
+        except (KeyError, ValueError):  # none was kept, or a head has come since
             quiet or print("the optimizer starts anew", flush=True)
         had = {s: f"{minutes:.1f} min, {state['pages'][s]} pages" for s, minutes in state["spent"].items()}
         quiet or print("resumed:", had, flush=True)
