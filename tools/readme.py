@@ -80,8 +80,8 @@ def speed_part(folder: Path = MEASURED.parent) -> str:
             f"Training, {found['rows']:,} rows, {found['device']}: {course['pages_per_second']:.1f} pages a "
             f"second against {article['pages_per_second']:.1f} with the article's plain settings, "
             f"**{found['ratio']:.1f} times** as many. The course's way has a peak memory of "
-            f"{course['peak_memory_mb'] / 1000:.1f} GB against {article['peak_memory_mb'] / 1000:.1f} GB, and "
-            f"an NDCG@10 on dev of {course['dev_ndcg@10']:.3f} against {article['dev_ndcg@10']:.3f}.",
+            f"{course['peak_memory_mb'] / 1000:.1f} GB against {article['peak_memory_mb'] / 1000:.1f} GB, "
+            f"and an NDCG@10 on dev of {course['dev_ndcg@10']:.3f} against {article['dev_ndcg@10']:.3f}.",
         ]
         each = {name: found[name] for name in found if name.startswith("with ")}
         if each:
