@@ -68,14 +68,14 @@ class Course(NamedTuple):
 def course(tmp_path_factory) -> Course:
     """One headless run of the whole course on the small profile, in a copy where all exercises are solved.
 
-    Rerankers are trained on a quarter of the queries, to save minutes: no test asks how good these became.
+    Rerankers are trained on an eighth of the queries, to save minutes: no test asks how good these became.
     """
     copy, runs = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("runs")
     for name in ("data", "helpers", "notebooks", "tools"):
         shutil.copytree(ROOT / name, copy / name)
     for file in NOTEBOOKS:
         (copy / "notebooks" / file.name).write_text(json.dumps(solved(file)[0]), encoding="utf-8")
-    shown = run_course("-p", "RERANKER_TRAIN_QUERIES", "400", root=copy, VDR_COURSE_RUNS=str(runs))
+    shown = run_course("-p", "RERANKER_TRAIN_QUERIES", "200", root=copy, VDR_COURSE_RUNS=str(runs))
     assert shown.returncode == 0, shown.stdout[-6000:]
     return Course(shown.stdout, ledger.load(runs / "small" / "results.json"), runs / "small")
 

@@ -128,7 +128,7 @@ def cut_shipped(name: str) -> None:
         print(f"{name}, vision layers {vision}, text layers {text}: NDCG@10 {score:.3f}", flush=True)
         if score > best[0]:
             best = score, reader.model.state_dict()
-    state |= {"log": [], "settings": [], "cut": best[0]}
+    state |= {"log": [], "settings": []}
     held = {"heads": shipped.heads.state_dict(), "scale": shipped.scale.data, "state": state}
     file = small_checkpoint.state_file(shape=name)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -233,11 +233,8 @@ def main() -> int:
             continue
         state = pretrain(name, options)
         figures = last_json(__file__, "--run", "fine_tuned", name)
-        fresh = state["log"][-1]
-        shapes[name] = shapes.get(name, {}) | {
-            "fresh": {"as cut": state["cut"], "trained": fresh["ndcg@10"]},
-            **figures,
-        }
+        found = {"fresh_pages": state["log"][-1]["ndcg@10"], **figures}
+        shapes[name] = shapes.get(name, {}) | found
         save()
         print(f"{name}: dev NDCG@10 {figures['base']:.3f} -> {figures['finetuned']:.3f}", flush=True)
     profile = get_profile("small")
