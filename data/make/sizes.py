@@ -82,20 +82,21 @@ def cut(weights: dict, shape: Shape, vision: tuple[int, ...], text: tuple[int, .
     An inner unit is as large as the product of the norms of what leads into it and what leads out of it.
     """
     kept = {}
-    for tower, layers in (("model.visual.blocks.", vision), ("model.language_model.layers.", text)):
+    for tower, layers, out, inner in (
+        ("model.visual.blocks.", vision, "mlp.linear_fc2.weight", shape.vision_inner),
+        ("model.language_model.layers.", text, "mlp.down_proj.weight", shape.text_inner),
+    ):
         for new, old in enumerate(layers):
             layer = {
                 key.removeprefix(f"{tower}{old}."): weights[key]
                 for key in weights
                 if key.startswith(f"{tower}{old}.")
             }
-            out = "mlp.down_proj.weight" if "mlp.down_proj.weight" in layer else "mlp.linear_fc2.weight"
             into = [key for key in layer if key.startswith("mlp.") and len(layer[key]) == layer[out].shape[1]]
             size = layer[out].norm(dim=0)
             for key in into:
                 if layer[key].ndim == 2:
                     size = size * layer[key].norm(dim=1)
-            inner = shape.vision_inner if tower == "model.visual.blocks." else shape.text_inner
             units = size.topk(inner).indices.sort().values
             layer[out] = layer[out][:, units]
             layer |= {key: layer[key][units] for key in into}
