@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import datasets
 import numpy as np
@@ -122,6 +121,11 @@ def planted(faults: dict[str, str]) -> dict:
     return notebook
 
 
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, small_pages):
+    return with_pages(tmp_path_factory.mktemp("faults") / "runs", small_pages)
+
+
 def papermill(file, runs, **parameters) -> str:
     """What papermill prints while it runs the notebook in place, the error at the end included."""
     command = [sys.executable, "-m", "papermill", str(file), str(file), "--cwd", str(ROOT / "notebooks")]
@@ -131,32 +135,22 @@ def papermill(file, runs, **parameters) -> str:
     return shown.stdout + shown.stderr
 
 
-def run(name: str, runs) -> str:
-    """Run a copy of notebook 04 with the fault `name` for a few steps; return what it prints."""
+def run(notebook: dict, runs, **parameters) -> str:
+    """Run a copy of notebook 04 for a few steps."""
     file = runs / "copy.ipynb"
-    file.write_text(json.dumps(planted(FAULTS[name][0])), encoding="utf-8")
-    steps = 20 if "too high" in name else 2
-    return papermill(file, runs, TRAIN_ROWS=32, BATCH_SIZE=4, MINI_BATCH_SIZE=4, MAX_STEPS=steps)
-
-
-@pytest.fixture(scope="module")
-def stopped(request, tmp_path_factory, small_pages) -> dict[str, str]:
-    """What the run with each fault that is asked for prints. Two at a time: most of a run is loading."""
-    asked = [
-        item.callspec.params["name"]
-        for item in request.session.items
-        if getattr(item, "originalname", None) == "test_a_planted_fault_stops_the_notebook"
-    ]
-    folders = [with_pages(tmp_path_factory.mktemp("fault"), small_pages) for _ in asked]
-    with ThreadPoolExecutor(2) as pool:
-        return dict(zip(asked, pool.map(run, asked, folders)))
+    file.write_text(json.dumps(notebook), encoding="utf-8")
+    settings = {"TRAIN_ROWS": 32, "BATCH_SIZE": 4, "MINI_BATCH_SIZE": 4, "MAX_STEPS": 2} | parameters
+    return papermill(file, runs, **settings)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_planted_fault_stops_the_notebook(name, stopped):
-    error = stopped[name][stopped[name].find("Traceback") :]
-    assert FAULTS[name][1] in error, stopped[name][-3000:]
+def test_a_planted_fault_stops_the_notebook(name, runs):
+    faults, message = FAULTS[name]
+    steps = 20 if "too high" in name else 2
+    shown = run(planted(faults), runs, MAX_STEPS=steps)
+    error = shown[shown.find("Traceback") :]
+    assert message in error, shown[-3000:]
 
 
 def page(words: str, size=(224, 320)) -> Image.Image:
