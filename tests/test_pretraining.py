@@ -82,19 +82,37 @@ def test_a_budget_in_pages(work):
     assert 10 <= now["pages"]["see"] - state["pages"]["see"] < 10 + 21
 
 
-def test_a_reranker_starts_from_what_the_first_stages_left(work, monkeypatch, capsys):
+def test_each_model_of_its_own_starts_from_the_one_before(work, monkeypatch, capsys):
+    """The one that speaks from the first stages, the reranker from the one that speaks."""
     small_checkpoint.start(asked(fresh=True, minutes=0.02))
-    small_checkpoint.start(asked(stage="judge", fresh=True, minutes=0.02))
-    assert f"starts from {small_checkpoint.state_file()}" in capsys.readouterr().out
+    for before, stage in ((None, "speak"), ("speak", "judge")):
+        small_checkpoint.start(asked(stage=stage, fresh=True, minutes=0.02))
+        assert f"starts from {small_checkpoint.state_file(before)}" in capsys.readouterr().out
     state = json.loads(small_checkpoint.log_file("judge").read_text())
-    assert state["spent"]["see"] > 0 and state["spent"]["judge"] > 0
+    assert all(state["spent"][stage] > 0 for stage in ("see", "speak", "judge"))
     monkeypatch.setattr(small_checkpoint, "OUT", work)
-    small_checkpoint.state_file().unlink()
-    with pytest.raises(SystemExit, match="--stage judge starts from what the first stages left"):
-        small_checkpoint.start(asked(stage="judge", fresh=True))
+    for before, stage in (("read", "speak"), ("speak", "judge")):
+        small_checkpoint.state_file(before).unlink()
+        with pytest.raises(SystemExit, match=f"--stage {stage} starts from what `{before}` left"):
+            small_checkpoint.start(asked(stage=stage, fresh=True))
 
 
-def test_a_reranker_goes_on_with_newer_eyes(work, capsys):
+def test_a_reranker_leaves_the_eyes_as_they_are(work):
+    import torch
+
+    small_checkpoint.start(asked(fresh=True, minutes=0.02))
+    for stage in ("speak", "judge"):
+        small_checkpoint.start(asked(stage=stage, fresh=True, minutes=0.02))
+    spoken, judged = (
+        torch.load(small_checkpoint.state_file(stage), weights_only=False)["model"]
+        for stage in ("speak", "judge")
+    )
+    for key, weight in judged.items():
+        assert "visual" not in key or weight.equal(spoken[key]), key
+    assert not judged["model.language_model.norm.weight"].equal(spoken["model.language_model.norm.weight"])
+
+
+def test_speak_goes_on_with_newer_eyes(work, capsys):
     """Its vision tower becomes the one that `see` has come to since; its log says so."""
     import torch
 
@@ -102,16 +120,15 @@ def test_a_reranker_goes_on_with_newer_eyes(work, capsys):
         return torch.load(small_checkpoint.state_file(stage), weights_only=False)["model"]
 
     small_checkpoint.start(asked(fresh=True, minutes=0.02))
-    small_checkpoint.start(asked(stage="judge", fresh=True, minutes=0.02))
+    small_checkpoint.start(asked(stage="speak", fresh=True, minutes=0.02))
     old = weights()
     small_checkpoint.start(asked(minutes=0.02))
-    eyes, reranker = "model.visual.merger.linear_fc2.weight", weights("judge")
-    assert reranker[eyes].equal(old[eyes]) and not weights()[eyes].equal(old[eyes])
-    small_checkpoint.start(asked(stage="judge", eyes=True, minutes=0.02))
+    eyes = "model.visual.merger.linear_fc2.weight"
+    assert not weights()[eyes].equal(old[eyes])
+    small_checkpoint.start(asked(stage="speak", eyes=True, minutes=0.02))
     assert "the vision tower is that of" in capsys.readouterr().out
-    assert weights("judge")[eyes].equal(weights()[eyes])  # and `judge` leaves it as it is
-    spent = json.loads(small_checkpoint.log_file("judge").read_text())["spent"]
-    assert spent["see"] == pytest.approx(0.04) and spent["judge"] == pytest.approx(0.04)
+    spent = json.loads(small_checkpoint.log_file("speak").read_text())["spent"]
+    assert spent["see"] == pytest.approx(0.04) and spent["speak"] == pytest.approx(0.04)
     tokenizer = small_checkpoint.load_or_build_processor().tokenizer
     reader = small_checkpoint.Reader(small_checkpoint.build_model(tokenizer), tokenizer, "cpu")
     before = {key: weight.clone() for key, weight in reader.text.state_dict().items()}
@@ -124,8 +141,9 @@ def test_what_cannot_be_is_said_at_once(work, monkeypatch):
     for changes, message in (
         ({"minutes": 0}, "--minutes must be above 0"),
         ({"pages": 0}, "--pages must be above 0"),
-        ({"eyes": True}, "--eyes is for --stage judge or speak without --fresh"),
-        ({"eyes": True, "stage": "judge", "fresh": True}, "--eyes is for --stage judge or speak without"),
+        ({"eyes": True}, "--eyes is for --stage speak without --fresh"),
+        ({"eyes": True, "stage": "judge"}, "--eyes is for --stage speak without --fresh"),
+        ({"eyes": True, "stage": "speak", "fresh": True}, "--eyes is for --stage speak without --fresh"),
         ({"shape": "wide", "stage": "judge"}, "--shape and --stage judge do not go together"),
     ):
         with pytest.raises(SystemExit, match=message):

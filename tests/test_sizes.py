@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def small_weights(name: str) -> dict:
 
 def test_what_is_not_cut_stays_as_it_is():
     weights = small_weights("shipped")
-    whole = sizes.cut(weights, Shape(), (0, 1, 2, 3), (0, 1, 2))
+    whole = sizes.resized(weights, small_weights("shipped"), (0, 1, 2, 3), (0, 1, 2))
     assert whole.keys() == weights.keys()
     assert all(whole[key].equal(weights[key]) for key in weights)
 
@@ -54,7 +55,7 @@ def test_what_is_not_cut_stays_as_it_is():
 )
 def test_a_cut_model_has_its_shape_and_the_weights_of_what_is_left(name, vision, text):
     weights, expected = small_weights("shipped"), small_weights(name)
-    found = sizes.cut(weights, SHAPES[name], vision, text)
+    found = sizes.resized(weights, expected, vision, text)
     assert {key: value.shape for key, value in found.items()} == {
         key: value.shape for key, value in expected.items()
     }
@@ -72,7 +73,7 @@ def test_units_that_do_nothing_are_cut_first():
     block = "model.visual.blocks.0.mlp."
     silent = torch.randperm(384, generator=torch.Generator().manual_seed(0))[:192]
     weights[f"{block}linear_fc2.weight"][:, silent] = 0
-    found = sizes.cut(weights, SHAPES["thin"], (0, 1, 2, 3), (0, 1, 2))
+    found = sizes.resized(weights, small_weights("thin"), (0, 1, 2, 3), (0, 1, 2))
     x = torch.randn(5, 128, generator=torch.Generator().manual_seed(1))
 
     def mlp(w):
@@ -82,8 +83,44 @@ def test_units_that_do_nothing_are_cut_first():
     assert torch.allclose(mlp(weights), mlp(found), atol=1e-5)
 
 
-def test_only_smaller_shapes_are_cut():
-    assert set(SHAPES) - set(sizes.CUT) == {"vision-6", "text-5", "wide"}
+@pytest.mark.parametrize(("name", "vision", "text"), [("vision-6", 6, 3), ("text-5", 4, 5)])
+def test_new_layers_change_nothing_at_first_and_can_learn(name, vision, text):
+    import torch
+
+    tokenizer = small_checkpoint.load_or_build_processor().tokenizer
+    models = {kind: small_checkpoint.build_model(tokenizer, SHAPES[kind]) for kind in ("shipped", name)}
+    shipped, deeper = (small_checkpoint.Reader(model, tokenizer, "cpu") for model in models.values())
+    (seen,), (read,) = sizes.kept_layers(4, vision), sizes.kept_layers(3, text)
+    deeper.model.load_state_dict(
+        sizes.resized(shipped.model.state_dict(), deeper.model.state_dict(), seen, read)
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8)
+    embeddings = [reader.embed_pages(*reader.see(pixels))[0] for reader in (shipped, deeper)]
+    assert torch.allclose(*embeddings, atol=1e-5)
+    embeddings[1].sum().backward()
+    newest = (deeper.vision.blocks[-1].mlp.linear_fc2, deeper.text.layers[-1].mlp.down_proj)
+    assert all(layer.weight.grad.abs().sum() > 0 for layer in newest)
+
+
+def test_which_layers_are_kept():
+    assert sizes.kept_layers(4, 3, stay=2) == [(0, 1, 2), (0, 1, 3)]
+    assert sizes.kept_layers(3, 3) == [(0, 1, 2)] and sizes.kept_layers(3, 5) == [(0, 1, 2, None, None)]
+
+
+def test_the_shapes_that_the_shipped_weights_fit():
+    assert set(SHAPES) - set(sizes.TRAINED) == {"wide"}
+
+
+def test_every_shape_is_measured():
+    """The table of appendix_small_checkpoint; a shape that was trained has a score, before and after."""
+    shapes = json.loads(sizes.FILE.read_text())["shapes"]
+    assert list(shapes) == list(SHAPES)
+    for name, row in shapes.items():
+        assert row["shape"] == asdict(SHAPES[name]), name
+        assert {"parameters", "encoded_pages_per_second", "fine_tuning_seconds"} <= row.keys(), name
+        assert ("finetuned" in row) == ("fresh_pages" in row), name
+    trained = {name for name, row in shapes.items() if "finetuned" in row}
+    assert {"shipped", "vision-3", "text-2", "thin"} <= trained <= set(sizes.TRAINED)
 
 
 def test_shapes_keep_their_states_apart():

@@ -1,18 +1,18 @@
-"""How many layers, how wide? Cuts the shipped model to each of ``small_checkpoint.SHAPES``; fine-tunes it.
+"""How many layers, how wide? Cuts or grows the shipped model to other shapes and fine-tunes each.
 
-    python data/make/sizes.py --processes 2 --bf16 --compile                  # all: an hour and a half
+    python data/make/sizes.py --processes 2 --bf16 --compile                  # all: two hours
     python data/make/sizes.py --processes 2 --bf16 --compile --only thin      # these, beside what is measured
     python data/make/sizes.py --processes 2 --bf16 --compile --only           # the speeds alone, anew
 
-A shape that is smaller than the shipped one starts from the shipped weights, without the layers and the
-inner units of MLPs that are missed least, and goes on with the stage ``read`` on as many pages as every
-other; so does the shipped shape, to compare with. Then notebook 04's training, scored on dev. To start each
-from random weights would be fairer and takes too long: 80,000 pages, half an hour, left the shipped shape
-unable to read.
+A shape of ``small_checkpoint.SHAPES`` starts from the shipped weights: a smaller one without the layers and
+the inner units of MLPs that are missed least, a deeper one with layers on top that add nothing at first. It
+goes on with the stage ``read`` on as many pages as every other; so does the shipped shape, to compare with.
+Then notebook 04's training, scored on dev. To start each from random weights would be fairer and takes too
+long: 80,000 pages, half an hour, left the shipped shape unable to read.
 
-Last, the speeds of all shapes, the larger ones too, in turn on the machine at hand. Figures go to
-``data/measurements/sizes.json``, after each shape; an interrupted run goes on where it was. Needs
-``small_checkpoint.py gather`` first.
+Last, the speeds of all shapes, in turn on the machine at hand, those of other widths too, for which the
+shipped weights do not fit. Figures go to ``data/measurements/sizes.json``, after each shape; an interrupted
+run goes on where it was. Needs ``small_checkpoint.py gather`` first.
 """
 
 from __future__ import annotations
@@ -68,44 +68,66 @@ def load(asked: dict) -> dict:
     return {"asked": asked, "shapes": shapes}
 
 
-def smaller(shape: Shape) -> bool:
-    """Whether a shape can be cut from the shipped one, which is as small as itself too."""
-    return all(size <= asdict(Shape())[name] for name, size in asdict(shape).items())
+def fits(shape: Shape) -> bool:
+    """Whether the shipped weights fit: the widths are the same, and MLPs have no more inner units."""
+    sizes = asdict(shape).items()
+    return all(size <= asdict(Shape())[name] for name, size in sizes if not name.endswith("layers"))
 
 
-CUT = [name for name, shape in SHAPES.items() if smaller(shape)]
+TRAINED = [name for name, shape in SHAPES.items() if fits(shape)]
 
 
-def cut(weights: dict, shape: Shape, vision: tuple[int, ...], text: tuple[int, ...]) -> dict:
-    """The shipped weights without the layers that are not named, and with the MLPs' largest inner units only.
+def resized(weights: dict, fresh: dict, vision: tuple[int | None, ...], text: tuple[int | None, ...]) -> dict:
+    """The shipped weights with other layers, and with the MLPs' largest inner units only.
 
     An inner unit is as large as the product of the norms of what leads into it and what leads out of it.
+
+    Args:
+        weights: of the shipped model.
+        fresh: random weights of the wanted shape.
+        vision: for each layer wanted, the shipped layer that it is, or None for a new one. A new one has
+            random weights, and zeros where it would add to what passes through, as in LLaMA Pro
+            (https://arxiv.org/abs/2401.02415): the model computes what it did without.
+        text: the same for the text layers.
     """
     kept = {}
-    for tower, layers, out, inner in (
-        ("model.visual.blocks.", vision, "mlp.linear_fc2.weight", shape.vision_inner),
-        ("model.language_model.layers.", text, "mlp.down_proj.weight", shape.text_inner),
+    for tower, layers, into_sum, out in (
+        ("model.visual.blocks.", vision, "attn.proj.", "mlp.linear_fc2."),
+        ("model.language_model.layers.", text, "self_attn.o_proj.", "mlp.down_proj."),
     ):
+        inner = fresh[f"{tower}0.{out}weight"].shape[1]
         for new, old in enumerate(layers):
+            if old is None:
+                own = {key: weight for key, weight in fresh.items() if key.startswith(f"{tower}{new}.")}
+                silent = (f"{tower}{new}.{into_sum}", f"{tower}{new}.{out}")
+                kept |= {key: 0 * weight if key.startswith(silent) else weight for key, weight in own.items()}
+                continue
             layer = {
                 key.removeprefix(f"{tower}{old}."): weights[key]
                 for key in weights
                 if key.startswith(f"{tower}{old}.")
             }
-            into = [key for key in layer if key.startswith("mlp.") and len(layer[key]) == layer[out].shape[1]]
-            size = layer[out].norm(dim=0)
+            size = layer[f"{out}weight"].norm(dim=0)
+            into = [key for key in layer if key.startswith("mlp.") and len(layer[key]) == len(size)]
             for key in into:
                 if layer[key].ndim == 2:
                     size = size * layer[key].norm(dim=1)
             units = size.topk(inner).indices.sort().values
-            layer[out] = layer[out][:, units]
+            layer[f"{out}weight"] = layer[f"{out}weight"][:, units]
             layer |= {key: layer[key][units] for key in into}
             kept |= {f"{tower}{new}.{key}": weight for key, weight in layer.items()}
     rest = {key: w for key, w in weights.items() if ".blocks." not in key and ".layers." not in key}
     return rest | kept
 
 
-def cut_shipped(name: str) -> None:
+def kept_layers(shipped: int, wanted: int, stay: int = 0) -> list[tuple[int | None, ...]]:
+    """All ways to have ``wanted`` of the ``shipped`` layers, the first ``stay`` among them, or more."""
+    if wanted >= shipped:
+        return [(*range(shipped), *[None] * (wanted - shipped))]
+    return [(*range(stay), *rest) for rest in combinations(range(stay, shipped), wanted - stay)]
+
+
+def resize_shipped(name: str) -> None:
     """Write the state that a shape's training goes on from: of all ways to leave layers out, the one that
     finds most fresh pages.
 
@@ -119,12 +141,14 @@ def cut_shipped(name: str) -> None:
     state = small_checkpoint.load_shipped(shipped)
     weights = shipped.model.state_dict()
     stay = max(shipped.model.config.vision_config.deepstack_visual_indexes) + 1
-    seen = combinations(range(stay, Shape().vision_layers), shape.vision_layers - stay)
     best = (-1.0, None)
-    for vision, text in product(seen, combinations(range(Shape().text_layers), shape.text_layers)):
-        vision = (*range(stay), *vision)
+    for vision, text in product(
+        kept_layers(Shape().vision_layers, shape.vision_layers, stay),
+        kept_layers(Shape().text_layers, shape.text_layers),
+    ):
+        torch.manual_seed(0)
         reader = small_checkpoint.Reader(small_checkpoint.build_model(tokenizer, shape), tokenizer, "cpu")
-        reader.model.load_state_dict(cut(weights, shape, vision, text))
+        reader.model.load_state_dict(resized(weights, reader.model.state_dict(), vision, text))
         score = small_checkpoint.evaluate(reader, n_pages=200, n_queries=200)["ndcg@10"]
         print(f"{name}, vision layers {vision}, text layers {text}: NDCG@10 {score:.3f}", flush=True)
         if score > best[0]:
@@ -144,7 +168,7 @@ def pretrain(name: str, options: argparse.Namespace) -> dict:
     command += [f"--{flag}" for flag in ("bf16", "compile") if getattr(options, flag)]
     log = small_checkpoint.log_file(shape=name)
     if not small_checkpoint.state_file(shape=name).is_file():
-        cut_shipped(name)
+        resize_shipped(name)
     if not log.is_file() or json.loads(log.read_text())["log"][-1]["stage"] != "end":
         subprocess.run([*map(str, command)], check=True)
     return json.loads(log.read_text())
@@ -207,7 +231,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--pages", type=int, default=24_000, help="that a shape is pretrained on further")
     parser.add_argument("--lr", type=float, default=4e-4, help="peak learning rate of that")
-    parser.add_argument("--only", nargs="*", choices=CUT, default=CUT, metavar="SHAPE")
+    parser.add_argument("--only", nargs="*", choices=TRAINED, default=TRAINED, metavar="SHAPE")
     parser.add_argument("--batch", type=int, default=72)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--bf16", action="store_true")

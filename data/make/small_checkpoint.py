@@ -5,8 +5,8 @@
     python data/make/small_checkpoint.py train --fresh --minutes 90 --processes 2 --bf16   # from nothing
     python data/make/small_checkpoint.py train --stage read --minutes 40 --processes 2 --bf16   # more of it
     python data/make/small_checkpoint.py train --fresh --device cuda --minutes 20 --batch 512 --workers 16
-    python data/make/small_checkpoint.py train --fresh --stage judge --minutes 60 --processes 2 --bf16
     python data/make/small_checkpoint.py train --fresh --stage speak --minutes 40 --processes 2 --bf16
+    python data/make/small_checkpoint.py train --fresh --stage judge --minutes 60 --processes 2 --bf16
     python data/make/small_checkpoint.py export   # into data/checkpoints, what was trained
     python data/make/reading.py                   # measures how well they read, for their cards
 
@@ -19,11 +19,11 @@ the model reads the heading aloud; the pages are laid out but not painted, and t
 ``read``: the same with page pictures, while the dense supervision goes on. A language loss alone does not
 leave its plateau from random weights: the text side learns to ignore the picture.
 
-Two more make a model of their own from the result. ``judge``, a reranker, with the vision tower as it is: a
-page, a query, and "yes" or "no". Whether a page answers is one bit a pair; so each word of the query is also
-asked whether it stands on the page, and the right page must come first among look-alikes. ``speak``, the
-model that reads aloud and writes a query for a page: a heading has few tokens to learn from, so passages of
-the same page are read too, and the vision tower goes on to learn what stands where.
+Two more make a model of their own. ``speak``, from the result: the model that reads aloud and writes a query
+for a page. A heading has few tokens to learn from, so passages of the same page are read too, and the vision
+tower goes on to learn what stands where. ``judge``, from that one, a reranker, with the vision tower as it
+is: a page, a query, and "yes" or "no". Whether a page answers is one bit a pair; so each word of the query is
+also asked whether it stands on the page, and the right page must come first among look-alikes.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ ASSETS = WORK / "assets"
 OUT = ROOT / "data" / "checkpoints"
 HEADS = "pretraining_heads.safetensors"
 #: Stages that make a model of their own -> its name. Each keeps its own state and log.
-OWN = {"judge": "small-reranker", "speak": "small-vlm"}
+OWN = {"speak": "small-vlm", "judge": "small-reranker"}
+#: What such a stage starts from with --fresh. Who has learned to spell a page judges it far sooner.
+ORIGIN = {"speak": "read", "judge": "speak"}
 LANGUAGES = {"german": "de", "french": "fr"}  # never trained on: words for ``reading.py``
 INSTRUCTION = "Represent the user's input."  # the Qwen3-VL-Embedding family's default instruction
 READ_ON = "Read on from: "  # and a line of the page; without a word, the heading is read
@@ -1117,13 +1119,13 @@ def _patchify(x):
 
 #: stage -> (share of the budget, batch size as a factor of --batch, peak learning rate)
 #: Many small steps beat few large ones while there is a target for every patch.
-#: ``judge`` and ``speak`` make models of their own from the one that the others made: only with --stage.
+#: ``speak`` and ``judge`` make models of their own from the one before: only with --stage.
 STAGES = {
     "see": (0.30, 0.19, 2e-3),
     "match": (0.06, 0.65, 1e-3),
     "read": (0.64, 0.65, 8e-4),
-    "judge": (0.0, 0.33, 7e-4),
     "speak": (0.0, 0.33, 1e-3),
+    "judge": (0.0, 0.33, 7e-4),
 }
 
 
@@ -1179,8 +1181,8 @@ def start(args) -> None:
         raise SystemExit("--pages must be above 0: nothing would be trained")
     if args.shape and args.stage in OWN:
         raise SystemExit(f"--shape and --stage {args.stage} do not go together: that stage is for what ships")
-    if args.eyes and (args.stage not in OWN or args.fresh):
-        raise SystemExit(f"--eyes is for --stage {' or '.join(OWN)} without --fresh, which takes them anyway")
+    if args.eyes and (args.stage != "speak" or args.fresh):
+        raise SystemExit("--eyes is for --stage speak without --fresh, which takes them anyway")
     if args.bf16 and not hardware.use_bf16(args.device):
         raise SystemExit("--bf16: this machine does not compute in bfloat16, leave it out")
     compiler = os.environ.get("CXX", "g++")
@@ -1267,8 +1269,8 @@ def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
     import torch
 
     own = args.stage in OWN
-    begins = own and args.fresh  # from what the first three stages have come to
-    file = state_file() if begins else state_file(args.stage, args.shape)
+    begins = own and args.fresh  # from what the stage before has come to
+    file = state_file(ORIGIN[args.stage]) if begins else state_file(args.stage, args.shape)
     if file.is_file() and (begins or not args.fresh):
         try:
             saved = torch.load(file, map_location=args.device, weights_only=False)
@@ -1291,12 +1293,13 @@ def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
         quiet or print("resumed:", had, flush=True)
         return state
     # The embedding model holds the weights that the first three stages left.
-    name = OWN[args.stage] if own and not args.fresh else "small-embedding"
-    if (OUT / "small-embedding" / HEADS).is_file() and (own or not args.fresh) and not args.shape:
+    name = OWN.get(ORIGIN[args.stage] if begins else args.stage, "small-embedding")
+    if (OUT / name / "model.safetensors").is_file() and (own or not args.fresh) and not args.shape:
         quiet or print(f"goes on from data/checkpoints/{name}; the optimizer starts anew", flush=True)
         return load_shipped(reader, name)
     if own:
-        raise SystemExit(f"--stage {args.stage} starts from what the first stages left: train those first")
+        before = ORIGIN[args.stage]
+        raise SystemExit(f"--stage {args.stage} starts from what `{before}` left: train that first")
     return {
         "spent": dict.fromkeys(STAGES, 0.0),
         "pages": dict.fromkeys(STAGES, 0),
@@ -1306,7 +1309,7 @@ def resume(reader: Reader, optimizer, args, quiet: bool) -> dict:
 
 
 def take_eyes(reader: Reader, state: dict, device: str, quiet: bool) -> None:
-    """Puts the vision tower and heads that the first stages have come to since into a model of its own.
+    """Puts the vision tower and heads that the first stages have come to since into the model that speaks.
 
     Visual tokens keep their meaning while the first stages go on, so what reads them can go on too.
     """
@@ -1509,7 +1512,7 @@ def load_shipped(reader: Reader, name: str = "small-embedding") -> dict:
     missing = reader.model.load_state_dict(weights, strict=False).missing_keys
     assert set(missing) <= {"lm_head.weight"}, f"{name} lacks {missing[:3]}"  # tied to the embeddings
     # `judge` has no use for heads, so small-reranker has none of its own.
-    heads_of = name if (OUT / name / HEADS).is_file() else "small-embedding"
+    heads_of = name if (OUT / name / HEADS).is_file() else "small-vlm"
     heads = read(OUT / heads_of / HEADS, lambda file: load_file(file, device=reader.device))
     reader.scale.data = heads.pop("scale")
     reader.load_heads(heads)
@@ -1680,8 +1683,8 @@ def card(name: str, model, log: dict) -> str:
     """The checkpoint's model card; every figure comes from the model or from the log of its training."""
     spent = ", ".join(
         f"`{s}` {log['spent'][s]:.0f} min and {log['pages'][s]:,} pages"
-        for s in log["spent"]
-        if log["spent"][s]
+        for s in STAGES
+        if log["spent"].get(s)
     )
     *longer, shortest = SHORT
     measured = proof(name, log["reading"]) if "reading" in log else "Not yet: `data/make/reading.py` does it."
@@ -1762,12 +1765,12 @@ def main() -> None:
     t.add_argument(
         "--fresh",
         action="store_true",
-        help="start from random weights; a stage that makes a model of its own: from small-embedding",
+        help="start from random weights; `speak`: from what `read` left, `judge`: from what `speak` left",
     )
     t.add_argument(
         "--eyes",
         action="store_true",
-        help="a stage that makes a model of its own goes on with the vision tower of the first stages' state",
+        help="`speak` goes on with the vision tower of the first stages' state",
     )
     t.add_argument("--seed", type=int, default=7)
     t.add_argument("--report", type=float, default=30, help="seconds between log lines")
