@@ -258,6 +258,15 @@ def test_rerankers_beat_chance_and_keep_what_they_had(name):
     assert scores[name]["finetuned"] > scores[name]["base"] + least
 
 
+@pytest.mark.parametrize("name", ["any_to_any", "feature_extraction"])
+def test_each_reranker_improves_the_retrievers_order(name):
+    """Added to its similarity, the paired interval above zero; by itself it is not shown to be worse."""
+    measured = ledger.load(ROOT / "data" / "measurements" / "small.json")["06_train_reranker"]
+    assert measured["ndcg@10"][f"{name}_mixed"] > measured["ndcg@10"]["retriever"]
+    assert measured["ci95"][f"{name}_mixed"][0] > 0
+    assert measured["ci95"][name][1] > 0
+
+
 @pytest.mark.slow
 def test_evaluation_and_training_report_the_same_figures(course):
     results = course.results
