@@ -98,9 +98,13 @@ def resized(weights: dict, fresh: dict, vision: tuple[int | None, ...], text: tu
         inner = fresh[f"{tower}0.{out}weight"].shape[1]
         for new, old in enumerate(layers):
             if old is None:
-                own = {key: weight for key, weight in fresh.items() if key.startswith(f"{tower}{new}.")}
-                silent = (f"{tower}{new}.{into_sum}", f"{tower}{new}.{out}")
-                kept |= {key: 0 * weight if key.startswith(silent) else weight for key, weight in own.items()}
+                at = f"{tower}{new}."
+                silent = (at + into_sum, at + out)
+                kept |= {
+                    key: 0 * weight if key.startswith(silent) else weight
+                    for key, weight in fresh.items()
+                    if key.startswith(at)
+                }
                 continue
             layer = {
                 key.removeprefix(f"{tower}{old}."): weights[key]
