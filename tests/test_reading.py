@@ -112,6 +112,11 @@ def test_models_tell_years_apart(models):
     assert scores["small-embedding"] >= 0.7 and scores["small-reranker"] >= 0.7, scores  # chance: 0.5
 
 
+def test_the_reranker_tells_figures_apart(models):
+    scores = reading.told_apart(models[0], models[1], *reading.twins(maker(), "figure", 60))
+    assert scores["small-reranker"] >= 0.65, scores  # chance: 0.5
+
+
 def test_reads_headings_aloud(models):
     pages_of = maker()
     samples = [pages_of.page() for _ in range(25)]
