@@ -65,7 +65,7 @@ def load(asked: dict) -> dict:
         check_held(FILE, had, asked)
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    return {"asked": asked, "shapes": shapes}
+    return measured | {"asked": asked, "shapes": shapes}
 
 
 def fits(shape: Shape) -> bool:
