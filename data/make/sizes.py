@@ -49,6 +49,8 @@ ROUNDS = 2  # of measuring speeds: the better one counts, what else runs on a ma
 def load(asked: dict) -> dict:
     """What was measured so far as now asked, {"asked": ASKED, "shapes": {name: figures}}.
 
+    A file that holds all speeds also has "speeds_on", the device, and "versions".
+
     Raises:
         SystemExit: the file is not whole, or was measured otherwise.
     """
@@ -56,7 +58,7 @@ def load(asked: dict) -> dict:
         return {"asked": asked, "shapes": {}}
     try:
         measured = json.loads(FILE.read_text(encoding="utf-8"))
-        had, shapes = measured["asked"], measured["shapes"]
+        had, _ = measured["asked"], measured["shapes"]
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise SystemExit(
             f"{FILE} does not hold the figures of shapes ({error!r}). Move or delete it to measure again."
@@ -65,7 +67,7 @@ def load(asked: dict) -> dict:
         check_held(FILE, had, asked)
     except ValueError as error:
         raise SystemExit(str(error)) from None
-    return measured | {"asked": asked, "shapes": shapes}
+    return measured
 
 
 def fits(shape: Shape) -> bool:
