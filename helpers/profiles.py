@@ -62,6 +62,7 @@ class Profile:
     # Reranker
     reranker_batch_size: int  # (query, page) pairs per step
     reranker_learning_rate: float
+    reranker_head_learning_rate: float  # of a new score head
     reranker_train_queries: int
     reranker_freeze_vision: bool  # train the text model only
     reranker_negatives: int  # negatives per query in training
@@ -127,6 +128,7 @@ PROFILES: dict[str, Profile] = {
         seed=12,
         reranker_batch_size=32,
         reranker_learning_rate=6e-4,
+        reranker_head_learning_rate=1e-2,
         reranker_train_queries=4600,  # all of train: with 1,600 a reranker stays far behind the retriever
         reranker_freeze_vision=True,
         reranker_negatives=3,
@@ -162,6 +164,7 @@ PROFILES: dict[str, Profile] = {
         seed=12,
         reranker_batch_size=16,
         reranker_learning_rate=2e-5,
+        reranker_head_learning_rate=3e-4,
         reranker_train_queries=2000,
         reranker_freeze_vision=False,
         reranker_negatives=4,
