@@ -1,6 +1,6 @@
 # Each of `make course` and `make test` sets everything up by itself: a virtual environment and the locked packages.
 #
-#   make course                      run every notebook headless on the small profile
+#   make course                      run notebooks 00 to 06 headless on the small profile
 #   make course NOTEBOOKS="04 05"    only these
 #   PROFILE=full make course         on a GPU, with the 2B model
 #   make course PYTHON=python3.12    build the environment with another Python
@@ -73,5 +73,5 @@ lock:
 	  | cat - requirements.lock > requirements.lock.new && mv requirements.lock.new requirements.lock
 
 clean:
-	rm -rf runs/small runs/full .pytest_cache .ruff_cache
+	rm -rf runs/small runs/full runs/full-dry .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -type d -prune -exec rm -rf {} +
