@@ -63,6 +63,7 @@ class Profile:
     reranker_batch_size: int  # (query, page) pairs per step
     reranker_learning_rate: float
     reranker_head_learning_rate: float  # of a new score head
+    reranker_head_epochs: int  # passes over the pairs with a new score head; without one, one
     reranker_train_queries: int
     reranker_freeze_vision: bool  # train the text model only
     reranker_negatives: int  # negatives per query in training
@@ -129,6 +130,7 @@ PROFILES: dict[str, Profile] = {
         reranker_batch_size=32,
         reranker_learning_rate=6e-4,
         reranker_head_learning_rate=1e-2,
+        reranker_head_epochs=2,
         reranker_train_queries=4600,  # all of train: with 1,600 a reranker stays far behind the retriever
         reranker_freeze_vision=True,
         reranker_negatives=3,
@@ -165,6 +167,7 @@ PROFILES: dict[str, Profile] = {
         reranker_batch_size=16,
         reranker_learning_rate=2e-5,
         reranker_head_learning_rate=3e-4,
+        reranker_head_epochs=1,
         reranker_train_queries=2000,
         reranker_freeze_vision=False,
         reranker_negatives=4,
@@ -249,6 +252,8 @@ def get_profile(name: str, tier: str | None = None, **overrides) -> Profile:
         "adapter_rank",
         "reranker_batch_size",
         "reranker_learning_rate",
+        "reranker_head_learning_rate",
+        "reranker_head_epochs",
         "reranker_train_queries",
         "reranker_negatives",
         "reranker_margin",
