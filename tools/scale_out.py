@@ -4,8 +4,8 @@
     torchrun --nproc_per_node 2 tools/scale_out.py --batch 16 --gather        two, negatives shared
     torchrun --nproc_per_node 2 tools/scale_out.py --batch 16                 two, each with its own
 
-`--batch` is per process. The trainer finds out by itself how many processes there are; nothing else in this
-file knows. The last line is a JSON object: processes, device, loss and gradient norm of each step, seconds,
+`--batch` is per process. The trainer finds out by itself how many processes there are. The last line is a JSON
+object: processes, device, loss and gradient norm of each step, seconds,
 and pages per second of all processes together. `accelerate launch --cpu --num_processes 2` would run one
 process, without a word.
 """
@@ -73,6 +73,9 @@ def train(batch: int, steps: int, gather: bool) -> dict:
     started = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - started
+    # All end together: a process whose peer has gone may abort on its way out.
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     return {
         "first": first,
