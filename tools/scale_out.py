@@ -4,10 +4,9 @@
     torchrun --nproc_per_node 2 tools/scale_out.py --batch 16 --gather        two, negatives shared
     torchrun --nproc_per_node 2 tools/scale_out.py --batch 16                 two, each with its own
 
-`--batch` is per process. The trainer finds out by itself how many processes there are. The last line is a JSON
-object: processes, device, loss and gradient norm of each step, seconds,
-and pages per second of all processes together. `accelerate launch --cpu --num_processes 2` would run one
-process, without a word.
+`--batch` is per process. The trainer finds out by itself how many processes there are. The last line is a
+JSON object: processes, device, loss and gradient norm of each step, seconds, and pages per second of all
+processes together. `accelerate launch --cpu --num_processes 2` would run one process, without a word.
 """
 
 from __future__ import annotations
