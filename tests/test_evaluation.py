@@ -159,6 +159,29 @@ def test_bootstrap_covers_the_normal_interval():
     assert interval.low == pytest.approx(values.mean() - half, abs=0.002)
     assert interval.high == pytest.approx(values.mean() + half, abs=0.002)
     assert interval == evaluation.bootstrap(values)
+    drawn = np.random.default_rng(12).integers(400, size=(10_000, 400))  # the resamplings written out
+    ends = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
+    assert interval[1:] == pytest.approx(ends, abs=1e-12)
+
+
+def test_an_interval_of_equal_values_is_that_value():
+    assert evaluation.bootstrap([0.5]) == evaluation.bootstrap([0.5] * 7) == (0.5, 0.5, 0.5)
+    with pytest.raises(ValueError, match="one value per query"):
+        evaluation.bootstrap([])
+
+
+def test_intervals_and_verdicts_are_worded_in_one_place():
+    assert f"{evaluation.Interval(0.331, 0.3, 0.3624):+.3f}" == "+0.331, 95 % interval +0.300 to +0.362"
+    assert f"{evaluation.Interval(0.5, 0.4, 0.6)}" == "0.500, 95 % interval 0.400 to 0.600"
+    assert evaluation.Interval(1, 0.5, 2).verdict("A", "B").startswith("A is ahead of B")
+    assert evaluation.Interval(-1, -2, -0.5).verdict("A", "B").startswith("A is behind B")
+    assert "neither A nor B" in evaluation.Interval(1, -0.5, 2).verdict("A", "B")
+
+
+def test_first_rank():
+    run = {"a": {"p1": 0.1, "p2": 0.9, "p3": 0.5}, "b": ["p1", "p2"]}
+    relevant = {"a": {"p1", "p3"}, "b": {"p9"}, "c": {"p1"}}
+    assert evaluation.first_rank(run, relevant) == {"a": 2, "b": 3, "c": 1}
 
 
 def test_paired_bootstrap_is_b_minus_a_by_query():
@@ -227,6 +250,7 @@ def test_permutation_test():
     # Four queries that all differ by 1: only 2 of the 16 ways to draw the signs are as far from 0.
     four = dict.fromkeys("abcd", 0.0)
     assert evaluation.permutation_test(four, dict.fromkeys("abcd", 1.0)) == pytest.approx(1 / 8, abs=0.02)
+    assert evaluation.permutation_test({"a": 0.0}, {"a": 1.0}) == 1.0  # one query shows nothing
     with pytest.raises(ValueError, match="same queries"):
         evaluation.permutation_test(a, {"q0": 1.0})
 
