@@ -209,7 +209,7 @@ def map_(run: Run, relevant: Relevant, k: int = 100) -> dict[str, float]:
 
 
 def first_rank(run: Run, relevant: Relevant) -> dict[str, int]:
-    """The rank, from 1, of the first relevant page, per query; one more than there are pages where none is."""
+    """Rank of the first relevant page, from 1, per query; one more than the run's pages where none is."""
     ranks = {}
     for query_id, pages in relevant.items():
         order = ordered(run.get(query_id, ()))

@@ -1,101 +1,113 @@
 """Visual tokens of pages, computed once and kept, for a vision tower that is not trained.
 
-A reranker meets a page with many queries. Its vision tower never sees the query, so it gives the same answer
-each time, and where it is frozen it need run only once for each page:
+A reranker meets a page with many queries. Its vision tower never sees the query, so it says the same each
+time, and where it is frozen it need run only once for each page:
 
-    freeze(model)
+    model.get_submodule(...).requires_grad_(False)  # the module whose name ends in ".visual"
     kept = keep_visual_tokens(model)
     ...  # train and predict as before
     print(kept)
 
-Scores are the same up to rounding. Saving the model is not affected.
+Scores are the same up to rounding. What `save_pretrained` writes is the same too.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
-WORDS = 8  # of 16 bits, which every floating-point type of at least 16 significant bits holds exactly
-NEW, KEPT, OTHER = 0.0, 1.0, 2.0  # what follows a picture's header: its patches, nothing, patches not to keep
-_towers: dict[tuple, VisualTokens] = {}
+WORDS = 8  # of 16 bits: a key, as numbers that float32 holds exactly
+NEW, KEPT, NAMELESS = 0, 1, 2  # what follows a picture's header: its patches, nothing, patches without a key
+_stores: WeakValueDictionary[tuple, VisualTokens] = WeakValueDictionary()
 
 
 class VisualTokens:
-    """What a frozen vision tower made of each page: page's key -> its tokens, and those of deeper levels."""
+    """What one frozen vision tower made of pages.
 
-    def __init__(self, most_mb: float) -> None:
-        self.most_mb, self.mb = most_mb, 0.0
+    Attributes:
+        pages: key of a page -> its tokens (tokens, width), then those of each deeper level (DeepStack).
+        grids: key of a page -> its patches: (time, height, width).
+        mb: memory that they take, in MB (10^6 bytes).
+        computed, reused: how often a page went through the tower, and how often it need not.
+    """
+
+    def __init__(self) -> None:
         self.pages: dict[bytes, list[torch.Tensor]] = {}
-        self.grids: dict[bytes, torch.Tensor] = {}  # patches of a page: (time, height, width)
+        self.grids: dict[bytes, torch.Tensor] = {}
+        self.mb, self.most_mb = 0.0, 0.0
         self.computed = self.reused = 0
 
     def __str__(self) -> str:
         return (
-            f"{len(self.pages):,} pages kept in {self.mb:,.0f} MB; "
+            f"{len(self.pages):,} pages in {self.mb:,.0f} MB; "
             f"computed {self.computed:,} times, reused {self.reused:,} times"
         )
 
     def keep(self, key: bytes, grid: torch.Tensor, tokens: list[torch.Tensor]) -> None:
-        """Keep a page's tokens, as long as there is room for them."""
+        """Keep a page's tokens, if there is room for them."""
         size = sum(level.nbytes for level in tokens) / 1e6
         if key not in self.pages and self.mb + size <= self.most_mb:
-            self.pages[key], self.grids[key] = [level.cpu().clone() for level in tokens], grid.cpu()
+            self.pages[key] = [level.detach().cpu().clone() for level in tokens]
+            self.grids[key] = grid.cpu().clone()
             self.mb += size
 
 
-def keep_visual_tokens(model: torch.nn.Module, most_mb: float = 4000) -> VisualTokens:
-    """From here on, run the vision tower of a Qwen3-VL once for each page, and keep what it says.
+def keep_visual_tokens(model: torch.nn.Module, most_mb: float = 2000) -> VisualTokens:
+    """From here on, run the frozen vision tower of a Qwen3-VL once for each page, and keep what it says.
 
-    Pages are told apart by their pixels. The tower computes in the precision of its weights, also while the
-    trainer computes in another. Models whose towers have the same weights share what is kept.
+    Pages are told apart by their pixels. The tower computes in the precision of its weights, also where the
+    trainer has the rest compute in another. Models whose towers are equal share what is kept, for as long as
+    one of them, or what this function returned, is there.
 
     Args:
-        model: a CrossEncoder or SentenceTransformer with a frozen vision tower.
-        most_mb: memory for tokens, in MB (10^6 bytes) of the CPU's; pages beyond it are computed each time.
+        model: a CrossEncoder or SentenceTransformer.
+        most_mb: memory for tokens, in MB (10^6 bytes), of the computer rather than the GPU. What does not
+            fit is computed each time.
 
     Raises:
-        ValueError: the model has no tower of Qwen3-VL, or a tower that is trained: what was kept would be
+        ValueError: the model is none of the Qwen3-VL family, or its tower is trained: what is kept would be
             out of date after one step.
     """
     vlm = next((part for part in model.modules() if type(part).__name__ == "Qwen3VLModel"), None)
     if vlm is None:
-        raise ValueError("keep_visual_tokens needs a model of the Qwen3-VL family; this one has no such part.")
+        raise ValueError("keep_visual_tokens needs a model of the Qwen3-VL family, and this is none.")
     if any(weight.requires_grad for weight in vlm.visual.parameters()):
         raise ValueError(
             "The vision tower is trained, so its tokens change with each step. Freeze it first: "
-            "set requires_grad_(False) on the module whose name ends in '.visual'."
+            "requires_grad_(False) on the module whose name ends in '.visual'."
         )
-    transformer = model[0]
-    store = _towers.setdefault(_identity(vlm.visual), VisualTokens(most_mb))
+    store = _stores.setdefault(_identity(vlm.visual), VisualTokens())
     store.most_mb = most_mb
-    plain_preprocess, plain_features = type(transformer).preprocess, type(vlm).get_image_features
-
-    def preprocess(inputs, *arguments, **options):
-        processor = transformer.processor
-        plain = processor.image_processor
-        processor.image_processor = _Pictures(plain, store)
-        try:
-            return plain_preprocess(transformer, inputs, *arguments, **options)
-        finally:
-            processor.image_processor = plain  # so that a saved model has the library's own
-
-    def get_image_features(pixel_values, image_grid_thw=None, **options):
-        return _features(vlm, plain_features, store, pixel_values, image_grid_thw, options)
-
-    transformer.preprocess, vlm.get_image_features = preprocess, get_image_features
+    model[0].preprocess = partial(_preprocess, model[0], store)
+    vlm.get_image_features = partial(_image_features, vlm, store)
     return store
 
 
-class _Pictures:
-    """Stands before an image processor: of a page whose tokens are kept it passes on the page's key alone.
+def _preprocess(transformer, store: VisualTokens, *arguments, **options):
+    """`preprocess` of a Transformer module, with `_Pictures` before its image processor.
 
-    Each picture becomes a header, a row of `pixel_values`: what follows it, and its key in words of 16 bits.
+    Only for as long as it lasts: the processor that is saved with the model is the library's own.
+    """
+    processor = transformer.processor
+    plain = processor.image_processor
+    processor.image_processor = _Pictures(plain, store)
+    try:
+        return type(transformer).preprocess(transformer, *arguments, **options)
+    finally:
+        processor.image_processor = plain
+
+
+class _Pictures:
+    """Stands before an image processor: of a page whose tokens are kept it passes on no patches.
+
+    In `pixel_values` each picture has a header before its patches, a row of its own: what follows, and the
+    page's key. So the two ends need nothing else in common, and a batch may go to another device between.
     """
 
     def __init__(self, plain, store: VisualTokens) -> None:
@@ -106,72 +118,71 @@ class _Pictures:
 
     def __call__(self, images, **options):
         import torch
+        from transformers import BatchFeature
         from transformers.image_utils import make_flat_list_of_images
 
         pictures = make_flat_list_of_images(images)
-        settings = repr((self.plain.size, options.get("size"), options.get("min_pixels"), options.get("max_pixels")))
-        keys = [_key(picture, settings) for picture in pictures]
-        there = [key in self.store.pages for key in keys]
-        new = [picture for picture, kept in zip(pictures, there) if not kept]
-        width = self.plain.patch_size**2 * self.plain.temporal_patch_size * 3
-        result = self.plain(new or pictures[:1], **options)
-        patches = iter(result["pixel_values"].split(result["image_grid_thw"].prod(dim=1).tolist()))
-        grids, rows, ours = iter(result["image_grid_thw"]), [], []
-        for key, kept in zip(keys, there):
-            header = torch.zeros(1, width)
-            header[0, 0] = KEPT if kept else NEW if key else OTHER
-            if key:
-                header[0, 1 : 1 + WORDS] = torch.from_numpy(np.frombuffer(key, np.uint16).astype(np.float32))
-            rows.append(header)
-            if not kept:
-                rows.append(next(patches))
-            ours.append(self.store.grids[key] if kept else next(grids))
-        result["pixel_values"], result["image_grid_thw"] = torch.cat(rows), torch.stack(ours)
-        return result
+        settings = {**options, "size": options.get("size") or self.plain.size}
+        keys = [_key(picture, repr(settings)) for picture in pictures]
+        new = [picture for picture, key in zip(pictures, keys) if key not in self.store.pages]
+        patches = made_grids = iter(())
+        if new:
+            made = self.plain(new, **options)
+            made_grids = iter(made["image_grid_thw"])
+            patches = iter(made["pixel_values"].split(made["image_grid_thw"].prod(dim=1).tolist()))
+        rows, grids = [], []
+        for key in keys:
+            kept = key in self.store.pages
+            header = torch.zeros(1, 3 * self.plain.temporal_patch_size * self.plain.patch_size**2)
+            header[0, 0] = KEPT if kept else NAMELESS if key is None else NEW
+            if key is not None:
+                words = np.frombuffer(key, np.uint16).astype(np.float32)
+                header[0, 1 : 1 + WORDS] = torch.from_numpy(words)
+            rows += [header] if kept else [header, next(patches)]
+            grids.append(self.store.grids[key] if kept else next(made_grids))
+        return BatchFeature({"pixel_values": torch.cat(rows), "image_grid_thw": torch.stack(grids)})
 
 
-def _key(picture: Image, settings: str) -> bytes | None:
-    """Sixteen bytes that stand for a picture's pixels; None for what is no picture of Pillow's."""
+def _key(picture, settings: str) -> bytes | None:
+    """Sixteen bytes that stand for a picture's pixels; None for a picture that is not Pillow's."""
     import xxhash
+    from PIL.Image import Image
 
-    if not hasattr(picture, "tobytes") or not hasattr(picture, "mode"):
+    if not isinstance(picture, Image):
         return None
-    digest = xxhash.xxh3_128(f"{settings} {picture.mode} {picture.size}".encode())
+    digest = xxhash.xxh3_128(f"{settings} {picture.mode} {picture.size} {picture.getpalette()}".encode())
     digest.update(picture.tobytes())
     return digest.digest()
 
 
-def _features(vlm, plain, store: VisualTokens, pixel_values, grids, options: dict):
+def _image_features(vlm, store: VisualTokens, pixel_values, image_grid_thw=None, **options):
     """`get_image_features` of a Qwen3VLModel, for pictures as `_Pictures` passes them on."""
     import torch
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-    place, new, pages = 0, [], []
-    for grid in grids:
-        header = pixel_values[place, : 1 + WORDS].tolist()
-        place += 1
-        key = np.array(header[1:], np.uint16).tobytes()
-        size = 0 if header[0] == KEPT else int(grid.prod())
-        pages.append((header[0], key, grid, pixel_values[place : place + size]))
-        place += size
-    new = [page for page in pages if page[0] != KEPT]
-    made = iter(())
-    with torch.inference_mode(False), torch.no_grad(), torch.autocast(pixel_values.device.type, enabled=False):
+    place, pages = 0, []
+    for grid in image_grid_thw:
+        kind, *words = pixel_values[place, : 1 + WORDS].tolist()
+        end = place + 1 + (0 if kind == KEPT else int(grid.prod()))
+        pages.append((kind, np.array(words, np.uint16).tobytes(), grid, pixel_values[place + 1 : end]))
+        place = end
+    new = [(grid, patches) for kind, _, grid, patches in pages if kind != KEPT]
+    device, tokens = pixel_values.device, []
+    # Not in inference mode, in which `predict` works: a training step may need the same tokens later.
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        made = iter(())
         if new:
-            patches, sizes = torch.cat([page[3] for page in new]), torch.stack([page[2] for page in new])
-            output = plain(vlm, patches, sizes, **options)
-            made = iter(list(zip(output.pooler_output, *output.deepstack_features)))
-        tokens = []
+            grids, patches = zip(*new)
+            output = type(vlm).get_image_features(vlm, torch.cat(patches), torch.stack(grids), **options)
+            made = zip(output.pooler_output, *output.deepstack_features)
         for kind, key, grid, _ in pages:
             tokens.append(store.pages[key] if kind == KEPT else next(made))
             if kind == NEW:
                 store.keep(key, grid, tokens[-1])
-        device = pixel_values.device
-        levels = [tuple(part.to(device) for part in level) for level in zip(*tokens)]
+        levels = [tuple(page.to(device) for page in level) for level in zip(*tokens)]
     store.computed += len(new)
     store.reused += len(pages) - len(new)
-    from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
-
-    return BaseModelOutputWithDeepstackFeatures(pooler_output=levels[0], deepstack_features=list(levels[1:]))
+    return BaseModelOutputWithDeepstackFeatures(pooler_output=levels[0], deepstack_features=levels[1:])
 
 
 def _identity(tower: torch.nn.Module) -> tuple[bytes, str]:
