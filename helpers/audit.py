@@ -3,7 +3,7 @@
 Each function returns findings and changes nothing: whether a finding is a fault, a person decides. `checks`
 stops a training run for the worst of them; this looks at everything and says where.
 
-Data sets have the course's columns: rows `query` and `page_id`, where known `query_id`, `page_ids`,
+Data sets have these columns: rows `query` and `page_id`, where known `query_id`, `page_ids`,
 `negative_ids` and the page pictures; a corpus `page_id` and `image`.
 """
 
@@ -15,19 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from helpers import checks, pages
+from helpers import copies, pages
 from helpers.evaluation import repeats
 
 if TYPE_CHECKING:
     import datasets
-    from PIL import Image
-
-# Two pictures that differ little on average may differ in the one digit that matters: covers of two years do.
-# So pages count as the same only if no place on them differs by more than this many grey levels of 255 when
-# both are drawn at DRAWN pixels. On the course's pages, copies scaled or saved as JPEG differ by 21 at most,
-# pages that only share a layout by 51 or more.
-LOCAL = 35.0
-DRAWN = (96, 128)  # width, height
 
 
 class Finding(NamedTuple):
@@ -40,7 +32,7 @@ class Finding(NamedTuple):
 
 
 def duplicate_pages(
-    corpus: datasets.Dataset, near: float = checks.NEAR, local: float = LOCAL
+    corpus: datasets.Dataset, near: float = copies.NEAR, local: float = copies.LOCAL
 ) -> list[Finding]:
     """Pages that are there more than once, exactly or as a scaled or compressed copy.
 
@@ -48,34 +40,25 @@ def duplicate_pages(
         near: grey levels of 255 that copies may differ by on average over the page.
         local: grey levels that they may differ by in any one place.
     """
-    ids, keys = list(corpus["page_id"]), checks.page_keys(corpus, "image")
+    ids, keys = list(corpus["page_id"]), copies.page_keys(corpus, "image")
     first: dict[str, int] = {}
     found = [Finding("duplicate id", one, one, "two rows have it") for one in repeats(ids)]
     for row, key in enumerate(keys):
         if first.setdefault(key, row) != row:
             found.append(Finding("duplicate page", ids[first[key]], ids[row], "the same file"))
-    pictures = checks.page_pictures(corpus, ["image"])
-    rows = np.array([first[key] for key in pictures])
-    drawn = np.stack(list(pictures.values()))
-    for a, b, average in _near_pairs(drawn, near):
-        if drawn[a].std() < checks.BLANK:
+    pictures = copies.page_pictures(corpus, ["image"])
+    rows, drawn = [first[key] for key in pictures], np.stack(list(pictures.values()))
+    for place, (others, distances) in enumerate(copies.near_rows(drawn, drawn, near)):
+        if drawn[place].std() < copies.BLANK:
             continue
-        one, other = int(rows[a]), int(rows[b])
-        worst = local_difference(corpus[one]["image"], corpus[other]["image"])
-        if worst < local:
-            detail = f"{average:.2f} grey levels apart on average, {worst:.0f} at most"
-            found.append(Finding("duplicate page", ids[min(one, other)], ids[max(one, other)], detail))
+        for other, average in zip(others, distances):
+            if other > place:  # each pair once, and no page beside itself
+                one, two = rows[place], rows[other]
+                worst = copies.local_difference(corpus[one]["image"], corpus[two]["image"])
+                if worst < local:
+                    detail = f"{average:.2f} grey levels apart on average, {worst:.0f} at most"
+                    found.append(Finding("duplicate page", ids[one], ids[two], detail))
     return found
-
-
-def local_difference(a: Image.Image, b: Image.Image) -> float:
-    """The largest difference, in grey levels of 255, between two pages drawn at the same small size."""
-    from PIL import Image
-
-    one, other = (
-        np.asarray(page.convert("L").resize(DRAWN, Image.Resampling.LANCZOS), np.float32) for page in (a, b)
-    )
-    return float(np.abs(one - other).max())
 
 
 def leaks(
@@ -84,8 +67,8 @@ def leaks(
     corpus: datasets.Dataset,
     columns: Sequence[str] = ("image",),
     document: Callable[[str], str] | None = None,
-    near: float = checks.NEAR,
-    local: float = LOCAL,
+    near: float = copies.NEAR,
+    local: float = copies.LOCAL,
 ) -> list[Finding]:
     """What a model could have seen in training of what it is scored with: queries, documents, pages.
 
@@ -98,10 +81,10 @@ def leaks(
     found = []
     texts = {}
     for query, name in zip(train["query"], _names(train)):
-        texts.setdefault(normalized(query), name)
+        texts.setdefault(_normalized(query), name)
     for query, name in zip(rows["query"], _names(rows)):
-        if normalized(query) in texts:
-            found.append(Finding("leaked query", name, texts[normalized(query)], query))
+        if _normalized(query) in texts:
+            found.append(Finding("leaked query", name, texts[_normalized(query)], query))
     if "page_id" in train.column_names:
         trained = set(train["page_id"])
         if "negative_ids" in train.column_names:
@@ -114,23 +97,23 @@ def leaks(
                 found.append(Finding("leaked page", page, page, "the same id"))
             elif document(page) in documents:
                 found.append(Finding("leaked document", page, documents[document(page)], document(page)))
-    scored = checks.page_pictures(corpus, ["image"])
-    known = checks.page_pictures(train, columns)
-    places = dict(zip(checks.page_keys(corpus, "image"), range(len(corpus))))
+    scored = copies.page_pictures(corpus, ["image"])
+    known = copies.page_pictures(train, columns)
+    places = dict(zip(copies.page_keys(corpus, "image"), range(len(corpus))))
     where = {
-        key: (column, row) for column in columns for row, key in enumerate(checks.page_keys(train, column))
+        key: (column, row) for column in columns for row, key in enumerate(copies.page_keys(train, column))
     }
     pictures, train_keys = np.stack(list(scored.values())), list(known)
     for key, picture, (rows_near, distances) in zip(
-        scored, pictures, checks.near_rows(pictures, np.stack(list(known.values())), near)
+        scored, pictures, copies.near_rows(pictures, np.stack(list(known.values())), near)
     ):
-        if picture.std() < checks.BLANK:
+        if picture.std() < copies.BLANK:
             continue
         page = corpus[places[key]]
         # The nearest on average may be a sibling page, and the copy the second.
         for other, average in zip(rows_near, distances):
             column, row = where[train_keys[other]]
-            worst = local_difference(page["image"], train[row][column])
+            worst = copies.local_difference(page["image"], train[row][column])
             if worst < local:
                 detail = f"{average:.2f} grey levels apart on average, {worst:.0f} at most"
                 found.append(Finding("leaked page", page["page_id"], f"row {row}, {column}", detail))
@@ -160,7 +143,7 @@ def unmarked_answers(
                 found.append(Finding("unmarked answer", query, twin, f"a copy of {page}, which is marked"))
     asked: dict[str, str] = {}
     for query, text in queries.items():
-        other = asked.setdefault(normalized(text), query)
+        other = asked.setdefault(_normalized(text), query)
         if other != query:
             same = set(relevant[other]) == set(relevant[query])
             kind = "repeated query" if same else "unmarked answer"
@@ -196,7 +179,7 @@ def to_read(
     return [finding for _, finding in sorted(found)]
 
 
-def normalized(text: str) -> str:
+def _normalized(text: str) -> str:
     """A query's letters and digits, in lower case, one space between words."""
     return " ".join(re.findall(r"\w+", text.casefold()))
 
@@ -212,17 +195,3 @@ def _names(rows: datasets.Dataset) -> list[str]:
     if "query_id" in rows.column_names:
         return list(rows["query_id"])
     return [f"row {row}" for row in range(len(rows))]
-
-
-def _near_pairs(pictures: np.ndarray, near: float):
-    """Yield (i, j, mean absolute difference) for each pair of rows of (n, d) that are nearer than `near`."""
-    means = pictures.mean(axis=1)
-    order = np.argsort(means)
-    for place, i in enumerate(order):
-        # a mean of absolute differences is never below the difference of the means
-        end = np.searchsorted(means[order], means[i] + near, side="right")
-        others = order[place + 1 : end]
-        if len(others):
-            distances = np.abs(pictures[others] - pictures[i]).mean(axis=1)
-            for j in np.flatnonzero(distances < near):
-                yield int(i), int(others[j]), float(distances[j])

@@ -14,15 +14,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import struct
 import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from helpers.profiles import safetensors_problem
+from helpers.files import write_json
 
-RUN = "run.json"
-COPIES = 6  # weights and AdamW's two means, in each of the two checkpoints that exist while one is written
+_RUN = "run.json"
+_COPIES = 6  # weights and AdamW's two means, in each of the two checkpoints that exist while one is written
 
 
 def begin(folder: Path, settings: Mapping, weights_mb: float = 0.0, resume: bool | None = None) -> str | None:
@@ -42,7 +43,7 @@ def begin(folder: Path, settings: Mapping, weights_mb: float = 0.0, resume: bool
     settings = json.loads(json.dumps(dict(settings)))
     _check_room(folder, weights_mb)
     found = sorted(_checkpoints(folder), reverse=True)
-    started = _read(folder / RUN)
+    started = _read(folder / _RUN)
     if resume is False or started.get("finished"):
         for _, checkpoint in found:
             shutil.rmtree(checkpoint)
@@ -51,7 +52,7 @@ def begin(folder: Path, settings: Mapping, weights_mb: float = 0.0, resume: bool
         _check_settings(folder, started, settings)
     whole = None
     for _, checkpoint in found:
-        wrong = problem(checkpoint)
+        wrong = _problem(checkpoint)
         if wrong is None:
             whole = str(checkpoint)
             break
@@ -62,16 +63,16 @@ def begin(folder: Path, settings: Mapping, weights_mb: float = 0.0, resume: bool
             f"There is no checkpoint of an interrupted run in {folder}. Leave RESUME at None to begin at "
             "step 0."
         )
-    _write(folder / RUN, {"settings": settings, "finished": False})
+    write_json(folder / _RUN, {"settings": settings, "finished": False})
     return whole
 
 
 def finish(folder: Path) -> None:
     """Note that the run came to its end: the next one begins at step 0."""
-    _write(folder / RUN, _read(folder / RUN) | {"finished": True})
+    write_json(folder / _RUN, _read(folder / _RUN) | {"finished": True})
 
 
-def problem(checkpoint: Path) -> str | None:
+def _problem(checkpoint: Path) -> str | None:
     """Say why training cannot go on from this checkpoint folder, or None.
 
     The trainer writes, in this order: weights, optimizer, scheduler, random state, trainer_state.json. A
@@ -97,6 +98,30 @@ def problem(checkpoint: Path) -> str | None:
     return None if state.get("global_step") == _step(checkpoint) else "trainer_state.json is of another step"
 
 
+def safetensors_problem(file: Path) -> str | None:
+    """Say what is wrong with a safetensors file, or None.
+
+    The format: eight bytes, the header's length N as a little-endian integer; N bytes of JSON with each
+    tensor's `data_offsets`; then the tensors, back to back. So the header gives the size that the file must
+    have.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        if start == b"version ":
+            return "it is a Git LFS pointer, so the weights were never downloaded (run `git lfs pull`)"
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if len(start) < 8 or 8 + length > size:
+            return f"it ends inside its header, after {size:,} bytes"
+        try:
+            header = json.loads(stream.read(length))
+            ends = [tensor["data_offsets"][1] for key, tensor in header.items() if key != "__metadata__"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return "its header cannot be read"
+    expected = 8 + length + max(ends, default=0)
+    return None if size == expected else f"it has {size:,} bytes, and its header says {expected:,}"
+
+
 def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
     """Step and folder of each `checkpoint-N`."""
     return [(_step(path), path) for path in folder.glob("checkpoint-*") if path.is_dir() and _step(path)]
@@ -114,14 +139,14 @@ def _check_room(folder: Path, weights_mb: float) -> None:
             pass
     except OSError as error:
         raise OSError(
-            f"Cannot write into the output folder {folder} ({error.strerror}). Make it writable, or set "
-            "VDR_COURSE_RUNS to a folder that is."
+            f"Cannot write into the output folder {folder} ({error.strerror}). Make it writable, or "
+            "choose another folder."
         ) from error
-    needed, free = COPIES * weights_mb, shutil.disk_usage(folder).free / 1e6
+    needed, free = _COPIES * weights_mb, shutil.disk_usage(folder).free / 1e6
     if free < needed:
         raise OSError(
             f"Checkpoints in {folder} need about {needed:,.0f} MB and its disk has {free:,.0f} MB free. Free "
-            "some, or set VDR_COURSE_RUNS to a folder on another disk."
+            "some, or choose a folder on another disk."
         )
 
 
@@ -145,9 +170,3 @@ def _read(file: Path) -> dict:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _write(file: Path, content: Mapping) -> None:
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    part.replace(file)

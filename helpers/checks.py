@@ -10,29 +10,24 @@ all others.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from helpers import copies
+from helpers.pages import CELL
 
 if TYPE_CHECKING:
     import datasets
     import torch
     from sentence_transformers import SentenceTransformerTrainer
 
-SIDE = 48  # pixels a side of the grey picture that stands for a page in the search for near-duplicates
-# Grey levels of 255: pages whose pictures differ by less, on average, count as the same. A page of the course
-# that was scaled to another size differs from itself by 0.4 at most, as a JPEG of quality 75 by 0.2 (median),
-# and from a page of another organization by 1.7 or more.
-NEAR = 0.6
-UNMOVED = 1e-5  # no number of an embedding of length 1 differs by more: rounding only
-SHORTEST = 32  # pixels: one visual token covers 32 x 32
-LARGEST = 50_000_000  # pixels: a page at 600 dots an inch has 35 million
-BLANK = 2.0  # grey levels: a page whose picture varies by less (standard deviation) shows nothing
+_UNMOVED = 1e-5  # no number of an embedding of length 1 differs by more: rounding only
+_LARGEST = 50_000_000  # pixels: a page at 600 dots an inch has 35 million
 
 
 def trainable_parameters(model: torch.nn.Module) -> int:
@@ -69,11 +64,11 @@ def readable_rows(train: datasets.Dataset) -> int:
             )
     seen = set()
     for column in columns:
-        for row, picture in enumerate(_undecoded(train, column)[column]):
+        for row, picture in enumerate(copies.undecoded(train, column)[column]):
             place = f"Row {row} has a page in column {column!r} that"
             if picture is None:
                 raise ValueError(f"{place} is missing. Take the row out, or leave the column out.")
-            key = _key(picture)
+            key = copies.picture_key(picture)
             if key not in seen:
                 seen.add(key)
                 wrong = _picture_problem(picture, column)
@@ -101,9 +96,9 @@ def _picture_problem(picture: Mapping, column: str) -> str | None:
             return f"has far more pixels than a page{name}. Scale it down before making rows."
         except OSError as error:
             return f"does not open{name}: {error}. Take the row out, or save the page anew."
-    if min(width, height) < SHORTEST:
+    if min(width, height) < CELL:
         return f"has {width} x {height} pixels{name}; a visual token covers 32 x 32. Take the row out."
-    if width * height > LARGEST:
+    if width * height > _LARGEST:
         return f"has {width:,} x {height:,} pixels{name}. Scale it down before making rows."
     if transparent or mode not in ("1", "L", "RGB", "P"):
         kind = "is transparent" if transparent else f"has the colours {mode}"
@@ -115,7 +110,7 @@ def _picture_problem(picture: Mapping, column: str) -> str | None:
 
 
 def no_shared_pages(
-    train: datasets.Dataset, corpus: datasets.Dataset, columns: Sequence[str], near: float = NEAR
+    train: datasets.Dataset, corpus: datasets.Dataset, columns: Sequence[str], near: float = copies.NEAR
 ) -> tuple[int, int]:
     """Check that no page of `corpus`, which a model is scored with, is among the pages trained on.
 
@@ -140,64 +135,22 @@ def no_shared_pages(
         raise ValueError(
             f"Trained on pages that the model is scored with: {len(both)}, such as {min(both)}. {fix}"
         )
-    trained, scored = page_pictures(train, columns), page_pictures(corpus, ["image"])
+    trained, scored = copies.page_pictures(train, columns), copies.page_pictures(corpus, ["image"])
     a, b = (np.stack(list(pictures.values())) for pictures in (scored, trained))
-    distance, _ = nearest(a, b, near)
-    distance[a.std(axis=1) < BLANK] = np.inf
-    if distance.min() < near:
-        worst = int(distance.argmin())
-        name = names[page_keys(corpus, "image").index(list(scored)[worst])]
+    found = {
+        key: distances[0]
+        for key, picture, (_, distances) in zip(scored, a, copies.near_rows(a, b, near))
+        if len(distances) and picture.std() >= copies.BLANK
+    }
+    if found:
+        worst = min(found, key=found.get)
+        name = names[copies.page_keys(corpus, "image").index(worst)]
         raise ValueError(
-            "Pages that the model is scored with look like pages trained on: "
-            f"{int((distance < near).sum())}, such as {name}, {distance[worst]:.2f} grey levels from one. "
-            f"{fix} If they are different pages all the same, lower `near`, now {near}."
+            f"Pages that the model is scored with look like pages trained on: {len(found)}, such as {name}, "
+            f"{found[worst]:.2f} grey levels from one. {fix} If they are different pages all the same, lower "
+            f"`near`, now {near}."
         )
     return len(trained), len(scored)
-
-
-def page_pictures(rows: datasets.Dataset, columns: Sequence[str]) -> dict[str, np.ndarray]:
-    """Every page in `columns` once, as a grey picture of `SIDE` x `SIDE` (float32, flat, 0 to 255).
-
-    Keys: the picture file's path, or a hash of its bytes where there is no path.
-    """
-    import datasets
-    from PIL import Image
-
-    decoder, found = datasets.Image(), {}
-    for column in columns:
-        for row in _undecoded(rows, column):
-            key = _key(row[column])
-            if key not in found:
-                picture = decoder.decode_example(row[column]).convert("L")
-                small = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-                found[key] = np.asarray(small, np.float32).ravel()
-    return found
-
-
-def near_rows(a: np.ndarray, b: np.ndarray, near: float = NEAR) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield, for each row of `a` (n, d), the rows of `b` (m, d) whose mean absolute difference is below
-    `near`, nearest first, and the differences.
-    """
-    means = b.mean(axis=1)
-    order = np.argsort(means)
-    means = means[order]
-    for row in a:
-        # a mean of absolute differences is never below the difference of the means
-        low, high = np.searchsorted(means, [row.mean() - near, row.mean() + near])
-        distances = np.abs(b[order[low:high]] - row).mean(axis=1)
-        rising = [place for place in np.argsort(distances, kind="stable") if distances[place] < near]
-        yield order[low:high][rising], distances[rising]
-
-
-def nearest(a: np.ndarray, b: np.ndarray, near: float = NEAR) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of `a` (n, d) the mean absolute difference to the most similar row of `b` (m, d), and
-    which row that is: (n,) and (n,). Infinite, and -1, where no row of `b` is nearer than `near`.
-    """
-    distance, place = np.full(len(a), np.inf), np.full(len(a), -1)
-    for i, (rows, distances) in enumerate(near_rows(a, b, near)):
-        if len(rows):
-            distance[i], place[i] = distances[0], rows[0]
-    return distance, place
 
 
 def page_tokens(
@@ -287,7 +240,7 @@ def no_repeats_in_a_batch(trainer: SentenceTransformerTrainer, batches: int = 20
         ValueError: a text or page that a batch holds twice, and the sampler that prevents it.
     """
     query, page, *_ = trainer.train_dataset.column_names
-    keys = {query: list(trainer.train_dataset[query]), page: page_keys(trainer.train_dataset, page)}
+    keys = {query: list(trainer.train_dataset[query]), page: copies.page_keys(trainer.train_dataset, page)}
     looked_at = 0
     for batch in islice(trainer.get_train_dataloader().batch_sampler, batches):
         for name, values in keys.items():
@@ -374,7 +327,7 @@ def embeddings_moved(before: np.ndarray, after: np.ndarray) -> float:
         RuntimeError: they are the same, so another model is scored than the one that was trained.
     """
     before, after = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (before, after))
-    if np.abs(before - after).max() < UNMOVED:
+    if np.abs(before - after).max() < _UNMOVED:
         raise RuntimeError(
             "The embeddings are those of the model before training. Score the model that was trained, and "
             "check which folder its weights were loaded from."
@@ -386,24 +339,3 @@ def _features(trainer: SentenceTransformerTrainer, rows: Sequence[int]) -> dict[
     """What the trainer would feed the loss for these rows: column -> input_ids, attention_mask, ..."""
     features, _ = trainer.collect_features(trainer.data_collator([trainer.train_dataset[i] for i in rows]))
     return dict(zip(trainer.train_dataset.column_names, features, strict=True))
-
-
-def _undecoded(rows: datasets.Dataset, column: str) -> datasets.Dataset:
-    """Only this column of pictures, as path and bytes."""
-    import datasets
-
-    return rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
-
-
-def _key(value: dict) -> str:
-    """What tells a picture from others: its path where there is one, else a hash of its bytes."""
-    return (
-        value["path"]
-        if value["bytes"] is None
-        else hashlib.blake2b(value["bytes"], digest_size=12).hexdigest()
-    )
-
-
-def page_keys(rows: datasets.Dataset, column: str) -> list[str]:
-    """The key of each picture in a column, row by row."""
-    return [_key(row[column]) for row in _undecoded(rows, column)]

@@ -353,7 +353,7 @@ def repeats(ids: Sequence) -> list:
     return [one for one in ids if one in seen or seen.add(one)]
 
 
-def same_kind(a, b) -> bool:
+def _same_kind(a, b) -> bool:
     """Whether two ids are both strings, or neither."""
     return isinstance(a, str) == isinstance(b, str)
 
@@ -365,7 +365,7 @@ def _hits(run: Run, relevant: Relevant, k: int):
     unknown = [query_id for query_id in run if query_id not in relevant]
     if unknown:
         known = next(iter(relevant), "")
-        fix = "" if same_kind(unknown[0], known) else " Query ids are strings on both sides, or integers."
+        fix = "" if _same_kind(unknown[0], known) else " Query ids are strings on both sides, or integers."
         raise ValueError(
             f"No relevant pages are given for {len(unknown)} queries of the run, such as {unknown[0]!r}.{fix}"
         )
@@ -380,7 +380,7 @@ def _hits(run: Run, relevant: Relevant, k: int):
         if twice := repeats(order):
             raise ValueError(f"The run of query {query_id!r} holds page {twice[0]!r} twice.")
         for page in pages:
-            other = next((one for one in order if not same_kind(one, page)), None)
+            other = next((one for one in order if not _same_kind(one, page)), None)
             if other is not None:
                 raise ValueError(
                     f"Page ids of the query {query_id!r} are {other!r} in the run and {page!r} among the "

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     import torch
 
-TOGETHER = 8  # pictures of equal size that attend in one call
-KERNELS = 64  # of oneDNN, kept for shapes seen before; a training step has about as many
+_TOGETHER = 8  # pictures of equal size that attend in one call
+_KERNELS = 64  # of oneDNN, kept for shapes seen before; a training step has about as many
 #: Where oneDNN, and what PyTorch puts before it, read how many kernels to keep; unset: 1,024 each.
-KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
-HEADLESS = "VDR_COURSE_HEADLESS"  # environment variable: set by tools/run_course.py, nobody looks on
+_KERNEL_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+HEADLESS = "VDR_COURSE_HEADLESS"  # environment variable: set where nobody looks on
 
 
 @cache
@@ -58,7 +58,7 @@ def use_fp16() -> bool:
 
 
 def tier() -> str | None:
-    """Return the largest of `profiles.TIERS` that the GPU's memory holds; None without a CUDA GPU."""
+    """Return the largest of `settings.TIERS` that the GPU's memory holds; None without a CUDA GPU."""
     if device() != "cuda":
         return None
     import torch
@@ -147,7 +147,7 @@ def _attend_together(
     outputs: list = [None] * len(lengths)
     equal = [[place for place, other in enumerate(lengths) if other == length] for length in set(lengths)]
     # A few at a time: blocks of memory of the same size from step to step, which can be used again.
-    for places in (group[i : i + TOGETHER] for group in equal for i in range(0, len(group), TOGETHER)):
+    for places in (group[i : i + _TOGETHER] for group in equal for i in range(0, len(group), _TOGETHER)):
         # (pictures, heads, patches of one, size of a head)
         query, key, value = (torch.stack([part[i] for i in places]).transpose(1, 2) for part in pictures)
         if self.config._attn_implementation == "eager":
@@ -165,12 +165,12 @@ def peak_memory_mb() -> float:
     """Return the most memory used so far, in MB (10^6 bytes): of the GPU if there is one, else of this
     process.
     """
-    return _gpu_peak_mb() or process_peak_memory_mb()
+    return _gpu_peak_mb() or _process_peak_memory_mb()
 
 
 def section_peak_memory_mb() -> float:
     """As `peak_memory_mb`, but on a CPU of the largest process where a notebook has started others."""
-    return _gpu_peak_mb() or largest_process_mb()
+    return _gpu_peak_mb() or _largest_process_mb()
 
 
 def _gpu_peak_mb() -> float:
@@ -217,7 +217,7 @@ def kept_for_backward(model, run: Callable[[], object]) -> int:
     return most
 
 
-def process_peak_memory_mb() -> float:
+def _process_peak_memory_mb() -> float:
     """Return this process's largest resident size so far, in MB; processes that it started are not
     counted.
     """
@@ -237,11 +237,11 @@ def process_peak_memory_mb() -> float:
     return _maxrss_mb(resource.RUSAGE_SELF)
 
 
-def largest_process_mb() -> float:
+def _largest_process_mb() -> float:
     """Return the largest resident size so far, in MB, of this process or of one that it started and that has
     ended, whichever was larger.
     """
-    own = process_peak_memory_mb()
+    own = _process_peak_memory_mb()
     if sys.platform == "win32":
         return own
     import resource
@@ -301,12 +301,12 @@ def keep_freed_memory() -> bool:
 
     A process grows by something else too: oneDNN compiles a kernel for each new shape of a product in
     bfloat16, of half a megabyte or so, and batches of different lengths bring new shapes at each step. So
-    fewer are kept from here on (`KERNEL_CACHES`), if no such product was computed yet: call this first.
+    fewer are kept from here on (`_KERNEL_CACHES`), if no such product was computed yet: call this first.
     """
     if device() == "cuda":
         return False
-    for name in KERNEL_CACHES:
-        os.environ.setdefault(name, str(KERNELS))
+    for name in _KERNEL_CACHES:
+        os.environ.setdefault(name, str(_KERNELS))
     if sys.platform != "linux":
         return False
     M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
@@ -339,7 +339,7 @@ def _glibc(name: str):
 
 
 def watched() -> bool:
-    """Whether a reader looks on: a notebook's kernel, not run by the course's headless runner."""
+    """Whether a reader looks on: a notebook's kernel, not a headless run."""
     if os.environ.get(HEADLESS):
         return False
     try:

@@ -22,7 +22,7 @@ CELL = 32  # pixels: one visual token of Qwen3-VL covers a square of CELL x CELL
 
 
 def page_id(document_id: str, number: int) -> str:
-    """The id of page `number` (from 1) of a document: `page_id("curpor-2016", 5) == "curpor-2016-p05"`."""
+    """The id of page `number` (from 1) of a document: `page_id("report-2016", 5) == "report-2016-p05"`."""
     if number < 1:
         raise ValueError(f"Page numbers start at 1, so {number} is none.")
     return f"{document_id}-p{number:02d}"
@@ -36,7 +36,7 @@ def split_page_id(page: str) -> tuple[str, int]:
     """
     match = re.fullmatch(r"(.+)-p(\d{2,})", page)
     if match is None or int(match[2]) < 1:
-        raise ValueError(f"{page!r} is not a page id. One looks like 'curpor-safety-report-2016-p05'.")
+        raise ValueError(f"{page!r} is not a page id. One looks like 'report-2016-p05'.")
     return match[1], int(match[2])
 
 
@@ -78,16 +78,13 @@ def open_pdf(pdf: str | Path) -> Iterator[pypdfium2.PdfDocument]:
 
     pdf = Path(pdf)
     if not pdf.is_file():
-        raise FileNotFoundError(
-            f"There is no file {pdf}. Check the path; bundled documents are in data/pdfs."
-        )
+        raise FileNotFoundError(f"There is no file {pdf}. Check the path.")
     try:
         document = pypdfium2.PdfDocument(pdf)
     except pypdfium2.PdfiumError as error:
         raise ValueError(
             f"{pdf} does not open as a PDF ({error}). Open it in a PDF viewer: if that fails "
-            "too, get a fresh copy (for a bundled one `git checkout -- data/pdfs`) or leave it out; if it "
-            "asks for a password, save it without one."
+            "too, get a fresh copy or leave it out; if it asks for a password, save it without one."
         ) from error
     try:
         yield document

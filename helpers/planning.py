@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformerTrainer
 
-ADAM_BYTES = 8  # AdamW keeps two running means, float32 each, for every weight that is trained
+_ADAM_BYTES = 8  # AdamW keeps two running means, float32 each, for every weight that is trained
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Plan:
             "precision": f"{self.precision}; attention {self.attention}",
             "steps": f"{self.steps:,} of {self.step_seconds:.2f} s each",
             "of a step": ", ".join(f"{name} {share:.0%}" for name, share in self.shares.items()),
-            "training time": f"{duration(self.seconds)}, without evaluations",
+            "training time": f"{_duration(self.seconds)}, without evaluations",
             "peak memory": f"{self.peak_memory_mb / 1000:.1f} GB",
             "arithmetic": f"{self.step_flops / 1e9:,.0f} GFLOP a step, {rate}",
         }
         return "\n".join(f"{name:14} {text}" for name, text in lines.items())
 
 
-def duration(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """Seconds as a reader says them: 40 s, 4 min, 2 h 10 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -66,7 +66,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def matmul_rate(precision: str, seconds: float = 0.5) -> float:
+def _matmul_rate(precision: str, seconds: float = 0.5) -> float:
     """FLOP/s of this device in products of large square matrices of a torch type, such as "bfloat16".
 
     The best of the repetitions that fit into `seconds`, so that another process's work counts little.
@@ -168,9 +168,9 @@ def plan(trainer: SentenceTransformerTrainer, probes: int = 4) -> Plan:
             for name, part in zip(("reading the rows", "forward", "backward"), timed, strict=True)
         },
         seconds=steps * args.gradient_accumulation_steps * step_seconds,
-        peak_memory_mb=peak_memory_mb() + trainable * ADAM_BYTES / 1e6,
+        peak_memory_mb=peak_memory_mb() + trainable * _ADAM_BYTES / 1e6,
         step_flops=step_flops,
-        utilization=step_flops / step_seconds / matmul_rate(products),
+        utilization=step_flops / step_seconds / _matmul_rate(products),
     )
 
 

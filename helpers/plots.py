@@ -1,6 +1,4 @@
-"""One look for the course's figures: colours that colour-blind readers tell apart, and pages beside their
-query.
-"""
+"""One look for all figures: colours that colour-blind readers tell apart, and pages beside their query."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito, "Color Universal Design", 2008: black, blue, vermillion, green, orange, sky blue, purple.
 PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7")
-LINE_STYLES = ("-", "--", "-.", ":")
+_LINE_STYLES = ("-", "--", "-.", ":")
 
 
 def style() -> None:
@@ -22,7 +20,7 @@ def style() -> None:
     import matplotlib.pyplot as plt
     from cycler import cycler
 
-    styles = [LINE_STYLES[index % len(LINE_STYLES)] for index in range(len(PALETTE))]
+    styles = [_LINE_STYLES[index % len(_LINE_STYLES)] for index in range(len(PALETTE))]
     plt.rcParams.update({
         "axes.prop_cycle": cycler(color=PALETTE, linestyle=styles),
         "axes.spines.top": False,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-
-from transformers import PrinterCallback, TrainerCallback
+from functools import cache
 
 from helpers.hardware import give_back_freed_memory, watched
 
-GIVE_BACK = 5  # steps
+_GIVE_BACK = 5  # steps
 
 
-class Progress(TrainerCallback):
+class _Progress:
     """Reports loss and score of a training run as plain lines, and draws the curve where a reader looks on.
 
     Args:
@@ -71,18 +70,28 @@ class Progress(TrainerCallback):
         plt.close(figure)
 
 
-class KeepSmall(TrainerCallback):
+class _KeepSmall:
     """Gives back freed memory every few steps, which `hardware.keep_freed_memory` would let add up."""
 
     def on_step_end(self, args, state, control, **kwargs) -> None:
-        if state.global_step % GIVE_BACK == 0:
+        if state.global_step % _GIVE_BACK == 0:
             give_back_freed_memory()
 
 
+@cache
+def _callback(kind: type) -> type:
+    """`kind` as the trainer takes it, made here: the base class takes seconds to import."""
+    from transformers import TrainerCallback
+
+    return type(kind.__name__, (kind, TrainerCallback), {})
+
+
 def report(trainer, metric: str) -> None:
-    """Let `trainer` report through `Progress` instead of its own table, which a headless run cannot show, and
+    """Let `trainer` report in plain lines instead of its own table, which a headless run cannot show, and
     keep its process small on a CPU.
     """
+    from transformers import PrinterCallback
+
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress(metric))
-    trainer.add_callback(KeepSmall)
+    trainer.add_callback(_callback(_Progress)(metric))
+    trainer.add_callback(_callback(_KeepSmall))

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from helpers import dataset, ledger
-from helpers.profiles import PROFILES, ROOT, run_dir
+from helpers.course import data, ledger
+from helpers.course.profiles import PROFILES, ROOT, run_dir
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALL, FULL = PROFILES["small"], PROFILES["full"]
@@ -83,7 +83,7 @@ def course(tmp_path_factory) -> Course:
 @pytest.fixture(scope="session")
 def small_pages() -> Path:
     """The folder with all bundled pages as the small profile renders them; made once, a minute."""
-    dataset.load_dataset(SMALL)
+    data.load_dataset(SMALL)
     return run_dir(SMALL) / "dataset"
 
 
@@ -167,7 +167,7 @@ def _save_reranker(folder: Path) -> None:
 
 def _save_dataset(cache: Path, repo_id: str, config: str, rows: int) -> None:
     """Write bundled pages into the data set cache as if the hub's data set had been prepared there."""
-    split = dataset.build_split(config, STANDIN_MAX_PIXELS, folder=cache.parent / "pages", limit=rows)
+    split = data._build_split(config, STANDIN_MAX_PIXELS, folder=cache.parent / "pages", limit=rows)
     columns = ["query", "image", *(f"negative_{index}" for index in range(4))]
     name = repo_id.split("/")[1]
     folder = cache / repo_id.replace("/", "___") / config / "0.0.0" / ("0" * 16)

@@ -4,8 +4,9 @@ import datasets
 import numpy as np
 import pytest
 
-from helpers import audit, checks, dataset
-from helpers.profiles import get_profile
+from helpers import audit, checks, copies, dataset
+from helpers.course import data
+from helpers.course.profiles import get_profile
 
 SMALL = get_profile("small")
 
@@ -13,7 +14,7 @@ SMALL = get_profile("small")
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory):
     """A few queries of dev and their pages, hard negatives included."""
-    return dataset.build_split("dev", SMALL.max_pixels, tmp_path_factory.mktemp("dev"), limit=12)
+    return data._build_split("dev", SMALL.max_pixels, tmp_path_factory.mktemp("dev"), limit=12)
 
 
 def corpus_of(pictures: dict) -> datasets.Dataset:
@@ -42,7 +43,7 @@ def test_finds_copies_and_only_those(pictures, tmp_path):
 
 def test_covers_of_two_years_are_two_pages():
     """They differ in one digit, and by 0.1 grey levels on average."""
-    corpus = dataset.load_corpus(SMALL, "dev")
+    corpus = data.load_corpus(SMALL, "dev")
     names = ["ranni-safety-report-2022-p01", "ranni-safety-report-2023-p01"]
     two = corpus.select([corpus["page_id"].index(name) for name in names])
     assert audit.duplicate_pages(two) == []
@@ -79,13 +80,13 @@ def test_finds_leaks(dev, pictures):
 
 def test_a_sibling_page_does_not_hide_a_copy():
     """The cover of another year is nearer on average than a JPEG of the same cover at another size."""
-    corpus = dataset.load_corpus(SMALL, "dev")
+    corpus = data.load_corpus(SMALL, "dev")
     names = ["ranni-safety-report-2022-p01", "ranni-safety-report-2023-p01"]
     page, sibling = (corpus[corpus["page_id"].index(name)]["image"].convert("RGB") for name in names)
     copy = page.resize((page.width * 2 // 3, page.height * 2 // 3)).resize(page.size)
     three = corpus_of({"page": page, "sibling": sibling, "copy": copy})
-    drawn = list(checks.page_pictures(three, ["image"]).values())
-    assert np.abs(drawn[0] - drawn[1]).mean() < np.abs(drawn[0] - drawn[2]).mean() < checks.NEAR
+    drawn = list(copies.page_pictures(three, ["image"]).values())
+    assert np.abs(drawn[0] - drawn[1]).mean() < np.abs(drawn[0] - drawn[2]).mean() < copies.NEAR
     train = datasets.Dataset.from_dict({"query": ["a", "b"], "image": [sibling, copy]})
     train = train.cast_column("image", datasets.Image())
     scored = datasets.Dataset.from_dict({"query": ["c"]})
@@ -138,7 +139,7 @@ def test_what_all_systems_rank_above_the_marked_page_is_to_be_read():
 @pytest.mark.slow
 @pytest.mark.parametrize("split", ["dev", "eval"])
 def test_the_bundled_data_has_none(split):
-    rows, corpus = dataset.load_dataset(SMALL), dataset.load_corpus(SMALL, split)
+    rows, corpus = data.load_dataset(SMALL), data.load_corpus(SMALL, split)
     queries, _, relevant = dataset.retrieval_task(rows[split], corpus, SMALL.max_pixels)
     copies = audit.duplicate_pages(corpus)
     assert copies == []

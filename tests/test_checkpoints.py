@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from helpers import checkpoints
-from helpers.profiles import ROOT
+from helpers.course.profiles import ROOT
 
 SETTINGS = {"learning_rate": 1e-3, "dims": (8, 4)}
 
@@ -66,7 +66,7 @@ def test_another_runs_checkpoints_are_kept_and_named(interrupted):
         ValueError, match=r"learning_rate = 0\.001, and this run has 0\.1\. Set RESUME = False"
     ):
         checkpoints.begin(interrupted, SETTINGS | {"learning_rate": 0.1})
-    (interrupted / checkpoints.RUN).unlink()
+    (interrupted / checkpoints._RUN).unlink()
     with pytest.raises(ValueError, match="did not start"):
         checkpoints.begin(interrupted, SETTINGS)
     assert len(list(interrupted.glob("checkpoint-*"))) == 2
@@ -99,7 +99,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 from transformers import TrainerCallback, set_seed
 from helpers import checkpoints
-from helpers.profiles import get_profile
+from helpers.course.profiles import get_profile
 
 folder, kill = Path(sys.argv[1]), sys.argv[2]
 set_seed(3)

@@ -11,15 +11,14 @@ import pytest
 from PIL import Image, ImageDraw
 
 from helpers import checks
-from helpers.profiles import ROOT
+from helpers.course.profiles import ROOT
 from tests.conftest import with_pages
 
 NOTEBOOK = ROOT / "notebooks" / "04_train_embedding.ipynb"
 # Few pages to be scored with, so that a copy of the notebook takes seconds.
 SHORTER = {
     'eval_dataset = data["eval"]': 'eval_dataset = data["eval"].select(range(8))',
-    'eval_corpus = dataset.load_corpus(profile, "eval")': "eval_corpus = "
-    'dataset.load_corpus(profile, "eval")\n'
+    'eval_corpus = load_corpus(profile, "eval")': 'eval_corpus = load_corpus(profile, "eval")\n'
     'answers = set().union(*eval_dataset["page_ids"])\n'
     'ids = eval_corpus["page_id"]\n'
     "eval_corpus = eval_corpus.select([i for i, page in enumerate(ids) if i < 12 or page in answers])",
@@ -46,7 +45,7 @@ pages = pages.map(lambda row: {"image": row["image"].resize((150, 200))})
 data["train"] = datasets.concatenate_datasets([pages, data["train"].select(range(24))])
 data["train"] = data["train"].remove_columns(["page_id", "negative_ids"])
 """
-LOAD = "data = dataset.load_dataset(profile)"
+LOAD = "data = load_dataset(profile)"
 #: name -> ({text in the notebook: what stands there instead}, the message that the notebook stops with)
 FAULTS = {
     "an id column is left in": (
@@ -222,17 +221,6 @@ def test_no_shared_pages_finds_copies_by_their_pixels():
         checks.no_shared_pages(train.remove_columns("page_id"), larger, ["image"])
     with pytest.raises(ValueError, match="such as p0"):
         checks.no_shared_pages(train, other, ["image"])
-
-
-def test_nearest_is_exact_where_it_counts():
-    rng = np.random.default_rng(0)
-    b = rng.uniform(0, 255, (30, 64)).astype(np.float32)
-    a = np.concatenate([b[:5] + rng.uniform(-0.5, 0.5, (5, 64)), b[5:10] + 3]).astype(np.float32)
-    (found, place), all_pairs = checks.nearest(a, b), np.abs(a[:, None] - b).mean(axis=2)
-    brute = all_pairs.min(axis=1)
-    assert np.allclose(found[:5], brute[:5]) and (brute[:5] < checks.NEAR).all()
-    assert place[:5].tolist() == [0, 1, 2, 3, 4]
-    assert (found[5:] >= checks.NEAR).all() and (brute[5:] >= checks.NEAR).all()
 
 
 def test_loss_fell():

@@ -7,8 +7,9 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from helpers import dataset, pages
-from helpers.profiles import PROFILES, ROOT
+from helpers import pages
+from helpers.course import data
+from helpers.course.profiles import PROFILES, ROOT
 
 sys.path.insert(0, str(ROOT / "data" / "make"))
 import documents as maker  # noqa: E402
@@ -16,8 +17,8 @@ from course_domain import KINDS, dictionary, make_organizations  # noqa: E402
 from course_queries import Facts, QueryMaker  # noqa: E402
 
 PDFS = ROOT / "data" / "pdfs"
-DOCUMENTS = dataset.load_documents()
-QUERIES = dataset.load_queries()
+DOCUMENTS = data.load_documents()
+QUERIES = data.load_queries()
 PAGES = {
     pages.page_id(d["document_id"], p["number"]): (d, p) for d in DOCUMENTS for p in d["pages"]
 }  # page id -> (document, page)
@@ -41,7 +42,7 @@ def test_counts():
     queries = Counter(q["split"] for q in QUERIES)
     assert queries["train"] >= 4000 and queries["dev"] == 150 and queries["eval"] == 300
     assert len({p["kind"] for _, p in PAGES.values()}) >= 10
-    for split in dataset.SPLITS:
+    for split in data.SPLITS:
         scans = [p["scanned"] for d, p in PAGES.values() if d["split"] == split]
         assert sum(scans) == len(scans) // 6
         styles = Counter(q["style"] for q in QUERIES if q["split"] == split)
@@ -63,7 +64,7 @@ def test_no_organization_in_two_splits():
 
 def test_queries_stay_in_their_split():
     assert len({q["query_id"] for q in QUERIES}) == len(QUERIES)
-    for split in dataset.SPLITS:
+    for split in data.SPLITS:
         texts = [q["query"].lower() for q in QUERIES if q["split"] == split]
         assert len(set(texts)) == len(texts)
     for q in QUERIES:
@@ -200,7 +201,7 @@ def test_makes_the_same_bytes_again(tmp_path, planned):
     listed = [json.loads(line) for line in (tmp_path / "first" / "documents.jsonl").read_text().splitlines()]
     assert listed == list(DOCUMENTS[:6])
     glossary = json.loads((tmp_path / "first" / "jargon.json").read_text())
-    assert glossary == dataset.load_jargon() == dictionary()
+    assert glossary == data.load_jargon() == dictionary()
 
 
 def test_an_interrupted_run_keeps_the_old_files(tmp_path, monkeypatch):

@@ -5,8 +5,8 @@ import json
 import nbformat
 import pytest
 
-from helpers import ledger
-from helpers.profiles import PROFILES, check_profile, get_profile
+from helpers.course import ledger
+from helpers.course.profiles import PROFILES, check_profile, get_profile
 from tests.conftest import NOTEBOOKS, STANDIN_ROWS, run_course
 from tests.test_checks import papermill, planted
 from tools.run_course import declared_parameters
@@ -33,15 +33,14 @@ def test_notebooks_run_with_the_full_profile(standin_hub, tmp_path):
 
 
 # The fresh process is to score the same few pages as the shortened notebook.
-RELOAD = """task = dataset.retrieval_task(
-    dataset.load_dataset(profile)["eval"], dataset.load_corpus(profile, "eval"), profile.max_pixels
+RELOAD = (
+    'task = retrieval_task(load_dataset(profile)["eval"], load_corpus(profile, "eval"), profile.max_pixels)\n'
 )
-"""
-SHORTER_RELOAD = """rows, corpus = dataset.load_dataset(profile)["eval"], dataset.load_corpus(profile, "eval")
+SHORTER_RELOAD = """rows, corpus = load_dataset(profile)["eval"], load_corpus(profile, "eval")
 rows = rows.select(range(8))
 answers, ids = set().union(*rows["page_ids"]), corpus["page_id"]
 corpus = corpus.select([i for i, page in enumerate(ids) if i < 12 or page in answers])
-task = dataset.retrieval_task(rows, corpus, profile.max_pixels)
+task = retrieval_task(rows, corpus, profile.max_pixels)
 """
 
 
@@ -64,7 +63,7 @@ def test_full_dry_has_the_published_sizes():
     import torch
     from transformers import Qwen3VLModel
 
-    from helpers import random_model
+    from helpers.course import random_model
 
     with torch.device("meta"):
         model = Qwen3VLModel(random_model.config())
@@ -86,7 +85,7 @@ def test_full_dry_at_full_size_needs_a_gpu():
         pytest.skip("this machine has a GPU")
     with pytest.raises(RuntimeError, match="needs a CUDA GPU.*CUT_SIZES = 16.*34 GB"):
         check_profile(get_profile("full-dry"), allow_cpu=True)
-    with pytest.raises(ValueError, match="cut_sizes must be one of 1, 2, 4, 8, 16, not 3"):
+    with pytest.raises(ValueError, match="cut_sizes must be one of 1, 2, 4, 8, 16 or None, not 3"):
         get_profile("full-dry", cut_sizes=3)
     with pytest.raises(ValueError, match="random weights, not for 'small'"):
         get_profile("small", cut_sizes=16)
@@ -102,9 +101,9 @@ def test_standin_loads_under_the_real_ids(standin_hub):
     code = f"""
 import torch
 from datasets import load_dataset
-from helpers import dataset
+from helpers.course.data import load_corpus
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from helpers.profiles import check_profile, get_profile
+from helpers.course.profiles import check_profile, get_profile
 profile = get_profile("full")
 check_profile(profile, allow_cpu=True)
 kwargs = {{"dtype": getattr(torch, profile.dtype)}}
@@ -113,7 +112,7 @@ train, eval = (load_dataset(profile.dataset, name, split="train") for name in ("
 assert train.column_names == ["query", "image", "negative_0", "negative_1", "negative_2", "negative_3"]
 assert (len(train), len(eval)) == {tuple(STANDIN_ROWS.values())}
 assert model.encode_document([train[0]["image"]]).shape == (1, profile.matryoshka_dims[0])
-assert len(dataset.load_corpus(profile, "eval")) == 5 * len(eval)
+assert len(load_corpus(profile, "eval")) == 5 * len(eval)
 reranker = CrossEncoder(profile.path(profile.reranker_model), device="cpu")
 assert reranker.predict([(train[0]["query"], train[0]["image"])]).shape == (1,)
 """

@@ -87,7 +87,7 @@ print(resident() - before)
 def test_kernels_of_many_shapes_do_not_add_up():
     grown = {}
     # not what another test may have set in this process
-    fresh = {name: value for name, value in os.environ.items() if name not in hardware.KERNEL_CACHES}
+    fresh = {name: value for name, value in os.environ.items() if name not in hardware._KERNEL_CACHES}
     for mode in ("all", "few"):
         command = [sys.executable, "-c", RESIDENT + SHAPES, mode]
         shown = subprocess.run(command, capture_output=True, text=True, env=fresh)
@@ -98,11 +98,11 @@ def test_kernels_of_many_shapes_do_not_add_up():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no figure for ended processes there")
 def test_memory_of_an_ended_process_counts():
-    before = hardware.largest_process_mb()
+    before = hardware._largest_process_mb()
     held = int(before) + 200
     subprocess.run([sys.executable, "-c", f"bytearray(b'x') * {held * 10**6}"], check=True)
-    assert held < hardware.largest_process_mb() < held + 200
-    assert hardware.process_peak_memory_mb() < held  # this one's own
+    assert held < hardware._largest_process_mb() < held + 200
+    assert hardware._process_peak_memory_mb() < held  # this one's own
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -110,10 +110,10 @@ def test_the_faster_vision_tower_gives_what_the_librarys_gives(attention, monkey
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from helpers.profiles import ROOT
+    from helpers.course.profiles import ROOT
 
     folder = ROOT / "data" / "checkpoints" / "small-vlm"
-    monkeypatch.setattr(hardware, "TOGETHER", 2)  # three of the four have as many patches
+    monkeypatch.setattr(hardware, "_TOGETHER", 2)  # three of the four have as many patches
     model = AutoModelForImageTextToText.from_pretrained(
         folder, dtype="float32", attn_implementation=attention
     )
@@ -141,7 +141,7 @@ def test_the_faster_vision_tower_gives_what_the_librarys_gives(attention, monkey
 def test_flash_attention_is_left_alone():
     from transformers import AutoModelForImageTextToText
 
-    from helpers.profiles import ROOT
+    from helpers.course.profiles import ROOT
 
     model = AutoModelForImageTextToText.from_pretrained(ROOT / "data" / "checkpoints" / "small-vlm")
     model.model.visual.config._attn_implementation = "flash_attention_2"

@@ -2,8 +2,9 @@
 
 import pytest
 
-from helpers import dataset, evaluation, mteb_task
-from helpers.profiles import ROOT, get_profile
+from helpers import dataset, evaluation
+from helpers.course import data, mteb_task
+from helpers.course.profiles import ROOT, get_profile
 
 
 @pytest.fixture
@@ -16,9 +17,9 @@ def test_mteb_finds_the_same_ndcg(offline):
     from sentence_transformers import SentenceTransformer
 
     profile = get_profile("small")
-    corpus = dataset.load_corpus(profile, "dev").select(range(40))
+    corpus = data.load_corpus(profile, "dev").select(range(40))
     there = set(corpus["page_id"])
-    rows = dataset.load_split(profile, "dev")
+    rows = data.load_split(profile, "dev")
     rows = rows.select([i for i, pages in enumerate(rows["page_ids"]) if there.issuperset(pages)])
     assert len(rows) >= 5
     queries, pages, relevant = dataset.retrieval_task(rows, corpus, profile.max_pixels)

@@ -5,14 +5,15 @@ import sys
 import pytest
 from pypdfium2.raw import FPDF_PAGEOBJ_TEXT as PAGEOBJ_TEXT
 
-from helpers import dataset, pages
-from helpers.profiles import ROOT, get_profile
+from helpers import pages
+from helpers.course import data
+from helpers.course.profiles import ROOT, get_profile
 
 sys.path.insert(0, str(ROOT / "data" / "make"))
 import other_documents as maker  # noqa: E402
 
-DOCUMENTS = dataset.load_documents(dataset.OTHER)
-QUERIES = dataset.load_queries(dataset.OTHER)
+DOCUMENTS = data.load_documents(data.OTHER)
+QUERIES = data.load_queries(data.OTHER)
 
 
 def test_it_is_made_again_byte_by_byte(tmp_path):
@@ -26,16 +27,16 @@ def test_it_is_made_again_byte_by_byte(tmp_path):
 def test_counts():
     assert len(QUERIES) == 150 and sum(len(d["pages"]) for d in DOCUMENTS) >= 300
     assert len({d["kind"] for d in DOCUMENTS}) == 10
-    assert {q["split"] for q in QUERIES} == {d["split"] for d in DOCUMENTS} == {dataset.OTHER}
+    assert {q["split"] for q in QUERIES} == {d["split"] for d in DOCUMENTS} == {data.OTHER}
 
 
 def test_it_shares_nothing_with_the_course():
-    course = dataset.load_documents()
+    course = data.load_documents()
     for key in ("organization", "kind", "document_id"):
         assert not {d[key] for d in DOCUMENTS} & {d[key] for d in course}
-    ours, theirs = ({q["query"].lower() for q in found} for found in (QUERIES, dataset.load_queries()))
+    ours, theirs = ({q["query"].lower() for q in found} for found in (QUERIES, data.load_queries()))
     assert not ours & theirs
-    assert dataset.OTHER not in {q["split"] for q in dataset.load_queries()}
+    assert data.OTHER not in {q["split"] for q in data.load_queries()}
 
 
 def test_one_page_answers_each_query_by_its_text_layer():
@@ -45,7 +46,7 @@ def test_one_page_answers_each_query_by_its_text_layer():
     texts = {
         pages.page_id(d["document_id"], number): " ".join(text.split())
         for d in DOCUMENTS
-        for number, text in enumerate(pages.pdf_texts(dataset.pdf_path(d)), 1)
+        for number, text in enumerate(pages.pdf_texts(data.pdf_path(d)), 1)
     }
     for query in QUERIES[:60]:
         name, number = pages.split_page_id(query["page_ids"][0])
@@ -60,7 +61,7 @@ def test_one_page_answers_each_query_by_its_text_layer():
 
 @pytest.mark.parametrize("document", DOCUMENTS[::7], ids=lambda d: d["document_id"])
 def test_all_type_is_on_the_page_and_legible(document):
-    with pages.open_pdf(dataset.pdf_path(document)) as pdf:
+    with pages.open_pdf(data.pdf_path(document)) as pdf:
         for page in pdf:
             width, height = page.get_size()
             text = page.get_textpage()
@@ -73,6 +74,6 @@ def test_all_type_is_on_the_page_and_legible(document):
 
 
 def test_any_profile_loads_it():
-    rows = dataset.load_split(get_profile("full", max_pixels=71680), dataset.OTHER, 3)
+    rows = data.load_split(get_profile("full", max_pixels=71680), data.OTHER, 3)
     assert rows["query"][:] == [q["query"] for q in QUERIES[:3]]
     assert rows[0]["image"].size[0] % 32 == 0

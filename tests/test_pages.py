@@ -3,7 +3,7 @@
 import pytest
 
 from helpers import pages
-from helpers.profiles import PROFILES, ROOT
+from helpers.course.profiles import PROFILES, ROOT
 
 PDFS = sorted((ROOT / "data" / "pdfs").glob("*.pdf"))
 SMALL, FULL = PROFILES["small"].max_pixels, PROFILES["full"].max_pixels

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from helpers import planning
-from helpers.profiles import ROOT, get_profile
+from helpers.course.profiles import ROOT, get_profile
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from helpers.profiles import ROOT, get_profile
     [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (600, "10 min"), (5399, "1 h 30 min"), (7800, "2 h 10 min")],
 )
 def test_duration(seconds, shown):
-    assert planning.duration(seconds) == shown
+    assert planning._duration(seconds) == shown
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def make_trainer(tmp_path_factory):
     + [({"num_train_epochs": 1, "gradient_accumulation_steps": 2}, 2)],
 )
 def test_counts_the_steps_that_the_trainer_takes(make_trainer, settings, steps, monkeypatch):
-    monkeypatch.setattr(planning, "matmul_rate", lambda precision: 1e12)  # a busy machine's varies
+    monkeypatch.setattr(planning, "_matmul_rate", lambda precision: 1e12)  # a busy machine's varies
     trainer = make_trainer(**settings)
     planned = planning.plan(trainer, probes=2)
     assert planned.steps == steps
@@ -95,7 +95,7 @@ def test_the_measured_rate_is_that_of_products(monkeypatch):
     """By a clock that goes on by a hundredth of a second each time it is read."""
     readings = itertools.count(step=0.01)
     monkeypatch.setattr(planning.time, "perf_counter", lambda: next(readings))
-    rate = planning.matmul_rate("float32", seconds=0.1)
+    rate = planning._matmul_rate("float32", seconds=0.1)
     assert rate == pytest.approx(2 * 1536**3 / 0.01)
 
 
@@ -106,7 +106,7 @@ def test_says_how_pages_and_the_cache_are_handled(tmp_path, monkeypatch):
     from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
     from sentence_transformers.sentence_transformer import losses
 
-    monkeypatch.setattr(planning, "matmul_rate", lambda precision: 1e12)
+    monkeypatch.setattr(planning, "_matmul_rate", lambda precision: 1e12)
     model = SentenceTransformer(str(ROOT / get_profile("small").embedding_model), device="cpu")
     pictures = [Image.new("RGB", (64, 96), (i, i, i)) for i in range(4)]
     rows = Dataset.from_dict({"query": list("abcd"), "image": pictures})

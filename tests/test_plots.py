@@ -56,7 +56,7 @@ def test_style_changes_lines_along_with_colours():
 def test_machine_is_described():
     facts = hardware.describe()
     assert {"Python", "torch", "CPU cores", "memory", "device", "attention"} <= set(facts)
-    assert hardware.process_peak_memory_mb() > 10
+    assert hardware._process_peak_memory_mb() > 10
     assert hardware.attn_implementation() in ("sdpa", "flash_attention_2")
 
 

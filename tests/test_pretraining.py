@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.profiles import ROOT
+from helpers.course.profiles import ROOT
 
 sys.path.insert(0, str(ROOT / "data" / "make"))
 import pretraining_pages as pages  # noqa: E402

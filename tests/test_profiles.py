@@ -2,14 +2,13 @@
 
 import json
 import struct
-import subprocess
-import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
-from helpers import profiles
-from helpers.profiles import PROFILES, ROOT, check_checkpoint, check_profile, get_profile, run_dir
+from helpers.course import profiles
+from helpers.course.profiles import PROFILES, ROOT, check_checkpoint, check_profile, get_profile, run_dir
+from helpers.settings import Settings
 
 
 def test_overrides_of_none_mean_what_the_profile_says():
@@ -20,28 +19,16 @@ def test_overrides_of_none_mean_what_the_profile_says():
     assert PROFILES["small"].batch_size != 16, "the profile itself stays as it is"
 
 
-def test_unknown_names_are_errors_that_list_the_known_ones():
+def test_an_unknown_profile_lists_the_known_ones():
     with pytest.raises(ValueError, match="no profile 'tiny'.*small, full"):
         get_profile("tiny")
-    with pytest.raises(TypeError, match="no setting 'batchsize'.*batch_size"):
-        get_profile("small", batchsize=8)
-    with pytest.raises(ValueError, match="matryoshka_weights must be 7 numbers.*not 2"):
-        get_profile("small", matryoshka_weights=[1, 2])
-    with pytest.raises(ValueError, match="batch_size must be above 0"):
-        get_profile("small", batch_size=0)
-    with pytest.raises(ValueError, match="batch_size must be a number, not 'abc'"):
-        get_profile("small", batch_size="abc")
 
 
-def test_settings_that_cannot_train_are_refused():
-    with pytest.raises(ValueError, match="hard_negatives must be 0 to 4, not 5: a row has four"):
-        get_profile("small", hard_negatives=5)
-    with pytest.raises(ValueError, match="batch_size must be at least 2: the pages of other rows"):
-        get_profile("small", batch_size=1)
-    with pytest.raises(ValueError, match="max_pixels must be at least 1024, not 900: one visual token"):
-        get_profile("small", max_pixels=900)
-    with pytest.raises(ValueError, match="no tier '8gb'. Set TIER to one of: 16gb, 24gb, 80gb"):
-        get_profile("full", tier="8gb")
+def test_profiles_are_settings_under_their_names():
+    for name, profile in PROFILES.items():
+        assert type(profile) is Settings and profile.name == name
+        again = Settings(**{field.name: getattr(profile, field.name) for field in fields(profile)})
+        assert again == profile
 
 
 def test_a_tier_changes_only_profiles_that_have_one():
@@ -54,14 +41,6 @@ def test_a_tier_changes_only_profiles_that_have_one():
     assert get_profile("full", tier="24gb").dtype == "bfloat16"
 
 
-def test_an_adapter_brings_its_learning_rate_and_passes():
-    small = PROFILES["small"]
-    assert get_profile("small", adapter_rank=8).num_train_epochs == small.adapter_epochs
-    assert get_profile("small", adapter_rank=8, num_train_epochs=1).num_train_epochs == 1
-    assert get_profile("small", adapter_rank=8).learning_rate == small.adapter_learning_rate
-    assert get_profile("small").learning_rate == small.learning_rate
-
-
 def test_cut_sizes_cut_the_dimensions_too():
     cut = get_profile("full-dry", cut_sizes=16)
     assert cut.matryoshka_dims == (128, 96, 64, 32, 16, 8, 4)
@@ -69,10 +48,14 @@ def test_cut_sizes_cut_the_dimensions_too():
     assert get_profile("full-dry").needs_gpu
 
 
-def test_training_settings_tell_runs_apart():
-    settings = get_profile("small").training_settings()
-    assert settings["seed"] == 12 and "batch_size" in settings
-    assert not [name for name in settings if name.startswith("reranker")]
+def test_random_weights_lie_below_the_runs_and_checking_writes_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path / "elsewhere"))
+    cut = get_profile("full-dry", cut_sizes=16)
+    assert cut.path(cut.embedding_model) == str(tmp_path / "elsewhere/full-dry/random-qwen3-vl-2b-cut-16")
+    check_profile(cut)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.delenv("VDR_COURSE_RUNS")
+    assert get_profile("full-dry").embedding_model == "runs/full-dry/random-qwen3-vl-2b"
 
 
 def test_full_profile_is_the_articles():
@@ -84,21 +67,16 @@ def test_full_profile_is_the_articles():
     assert (full.min_pixels, full.max_pixels, full.dtype) == (28 * 28, 600 * 600, "bfloat16")
 
 
-def test_path_is_a_folder_or_a_hub_id(monkeypatch, tmp_path):
-    monkeypatch.setattr(profiles, "ROOT", tmp_path)
-    small = PROFILES["small"]
-    assert small.path(small.embedding_model) == small.embedding_model
-    (tmp_path / small.embedding_model).mkdir(parents=True)
-    assert small.path(small.embedding_model) == str(tmp_path / small.embedding_model)
-    assert small.path("Qwen/Qwen3-VL-Embedding-2B") == "Qwen/Qwen3-VL-Embedding-2B"
-
-
 def test_run_dir_is_created_and_can_be_moved(monkeypatch, tmp_path):
     monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path / "elsewhere"))
     assert run_dir(PROFILES["small"]) == run_dir("small") == tmp_path / "elsewhere" / "small"
     assert run_dir("small").is_dir()
     monkeypatch.delenv("VDR_COURSE_RUNS")
     assert run_dir("small") == ROOT / "runs" / "small"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path / "file"))
+    with pytest.raises(OSError, match="Cannot write into .*file/small.*VDR_COURSE_RUNS"):
+        run_dir("small")
 
 
 @pytest.fixture
@@ -213,11 +191,3 @@ def test_hub_is_not_asked_for_what_is_local(monkeypatch, checkpoint):
         "dataset": None,
     }
     check_profile(replace(PROFILES["full"], **local), allow_cpu=True)
-
-
-def test_importing_helpers_is_quick():
-    modules = "helpers.profiles, helpers.ledger, helpers.hardware, helpers.evaluation, helpers.plots"
-    code = f"import sys, {modules}; print('torch' in sys.modules or 'matplotlib' in sys.modules)"
-    command = [sys.executable, "-c", code]
-    shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
-    assert shown.stdout.strip() == "False"

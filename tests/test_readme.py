@@ -5,9 +5,11 @@ import re
 
 import pytest
 
-from helpers import ledger
-from helpers.profiles import ROOT, get_profile, weights_id
+from helpers.course import ledger
+from helpers.course.profiles import ROOT, get_profile
+from helpers.files import write_json
 from tools import readme
+from tools.fine_tune import weights_id
 
 TEXT = readme.README.read_text(encoding="utf-8")
 
@@ -38,7 +40,7 @@ def measured(tmp_path):
     }
     results = {"04_train_embedding": section | {"ndcg@10": {"base": 0.5, "finetuned": 0.8}}}
     file = tmp_path / "small.json"
-    ledger.write_json(file, {"schema": ledger.SCHEMA, "profile": "small"} | results)
+    write_json(file, {"schema": ledger._SCHEMA, "profile": "small"} | results)
     return file
 
 
@@ -69,12 +71,12 @@ def test_speed_comes_from_the_benchmarks(tmp_path):
         "course": course,
         "with less": slower,
     }
-    ledger.write_json(tmp_path / "training_speed.json", found)
+    write_json(tmp_path / "training_speed.json", found)
     part = readme.speed_part(tmp_path)
     assert "40.0 pages a second against 10.0" in part and "**4.0 times**" in part
     assert "| with less | 20.0 | 50% | 2.0 GB |" in part and "Evaluating" not in part
     step = {"batch": 8, "seconds": {"reading pages": 0.5, "the rest": 1.5}, "operations": {"products": 1.0}}
-    ledger.write_json(tmp_path / "step_time.json", step)
+    write_json(tmp_path / "step_time.json", step)
     part = readme.speed_part(tmp_path)
     assert "of 8 pages takes 2.0 s: reading pages 25%, the rest 75%. Of its operations, products 100%" in part
 
@@ -94,3 +96,67 @@ def test_without_measurements_it_says_so(tmp_path):
 def test_markers_must_be_there():
     with pytest.raises(ValueError, match="results:begin"):
         readme.generated("# no markers")
+
+
+RESULTS = {
+    "04_train_embedding": {"ndcg@10": {"base": 0.61, "finetuned": 0.83}, "train_seconds": 200.4},
+    "05_evaluate": {
+        "ndcg@10": {"base": {"256": 0.61}, "finetuned": {"256": 0.83, "64": 0.8, "16": 0.7}, "bm25": 0.5},
+        "ci95": {"gain": [0.22, 0.18, 0.26]},
+    },
+    "06_train_reranker": {
+        "ndcg@10": {
+            "retriever": 0.83,
+            "any_to_any": {"base": 0.4, "finetuned": 0.81},
+            "feature_extraction": {"base": 0.3, "finetuned": 0.79},
+            "any_to_any_mixed": 0.85,
+        },
+        "ci95": {"any_to_any": [-0.02, -0.05, 0.01], "any_to_any_mixed": [0.005, 0.035]},
+    },
+    "appendix_ablations": {
+        "ndcg@10_other": {"base": 0.6, "finetuned": 0.58}, "ci95": {"other": [-0.02, -0.07, 0.03]},
+    },
+}  # fmt: skip
+
+
+def test_results_table_shows_before_and_after():
+    table = readme.results_table(RESULTS, {"finetuned": [0.82, 0.84]})
+    assert "| Retrieve | retriever, base | 0.610 |" in table
+    assert "retriever, fine-tuned | 0.830 | trained in 200 s; gain, 95 % interval +0.180 to +0.260 |" in table
+    assert "mean of 2 seeds | 0.830 | standard deviation 0.014 |" in table
+    several = readme.results_table(RESULTS, {"base": [0.6, 0.62], "finetuned": [0.82, 0.84]})
+    assert "standard deviation 0.014; 56% of the base's error, 1 - NDCG@10, is gone |" in several
+    assert "first 16 of 256 dimensions | 0.700 | 84.3% of the score of all |" in table
+    assert "base, on pages of other kinds | 0.600 |  |" in table
+    assert "fine-tuned, on pages of other kinds | 0.580 | change, 95 % interval -0.070 to +0.030 |" in table
+    assert "| Rerank | any-to-any reranker, before fine-tuning | 0.400 |" in table
+    assert (
+        "any-to-any reranker, fine-tuned | 0.810 | against the retriever's order, 95 % interval -0.050 to"
+        in table
+    )
+    added = (
+        "| Rerank | any-to-any reranker + retriever's similarity | 0.850 | against the retriever's order, "
+    )
+    assert f"{added}95 % interval +0.005 to +0.035 |" in table
+    adapter = {
+        "ndcg@10": {"LoRA": 0.84}, "share_of_gain": 1.05, "passes": 4,
+        "passes_of_all_weights": 1, "ci95": {"against": [0.01, -0.02, 0.04]},
+    }  # fmt: skip
+    assert (
+        "LoRA adapter only | 0.840 | 105% of the gain, in 4 passes over the rows (all weights: 1); against "
+        "all weights, 95 % interval -0.020 to +0.040 |"
+    ) in readme.results_table(RESULTS | {"appendix_lora": adapter})
+    assert "feature-extraction reranker + " not in table, "what was not measured is not shown"
+    assert all(line.count("|") == 5 for line in table.splitlines())
+
+
+def test_results_table_of_a_part_or_of_nothing():
+    assert readme.results_table({}) == "No results yet: run `make course`."
+    part = readme.results_table({"06_train_reranker": RESULTS["06_train_reranker"]})
+    assert "retriever, base" not in part
+    assert "own order | 0.830" in part
+
+
+def test_an_interval_that_touches_0_shows_its_sign():
+    assert readme._interval([-0.0004, 0.0312]) == "-0.0004 to +0.031"
+    assert readme._interval([0.5, 0.0005, 0.0312]) == "+0.001 to +0.031"

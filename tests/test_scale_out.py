@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from helpers.profiles import ROOT
+from helpers.course.profiles import ROOT
 from tests.conftest import with_pages
 
 SCRIPT = str(ROOT / "tools" / "scale_out.py")

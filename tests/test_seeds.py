@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from helpers import ledger
-from helpers.profiles import get_profile
+from helpers.course.profiles import get_profile
+from helpers.files import write_json
 from tools import seeds
 from tools.fine_tune import held
 from tools.own_process import last_json
+from tools.readme import results_table
 
 SECTION = {
     "ndcg@10": {"base": 0.5, "finetuned": 0.8, "finetuned_eighth": 0.7},
@@ -23,18 +24,18 @@ def test_seeds_add_up_in_order_and_are_read_back(tmp_path):
     measured = seeds.load(file, wanted)
     for seed in (3, 1):
         measured = seeds.add(measured, seed, SECTION)
-        ledger.write_json(file, measured)
+        write_json(file, measured)
     again = seeds.load(file, wanted)
     assert again == measured
     assert again["seeds"] == [1, 3]
     assert again["finetuned"] == [0.8, 0.8]
-    assert "mean of 2 seeds" in ledger.results_table({}, again)
+    assert "mean of 2 seeds" in results_table({}, again)
 
 
 def test_other_settings_are_refused(tmp_path):
     file = tmp_path / "seeds.json"
     small = get_profile("small")
-    ledger.write_json(file, seeds.load(file, held(small)))
+    write_json(file, seeds.load(file, held(small)))
     with pytest.raises(ValueError, match="batch_size = .*Move or delete"):
         seeds.load(file, held(get_profile("small", batch_size=small.batch_size + 1)))
 

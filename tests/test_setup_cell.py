@@ -4,14 +4,16 @@ imports helpers.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
 
 import pytest
 
-from helpers.profiles import ROOT
+from helpers.course.profiles import ROOT
 
+URL = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Source"]
 CELL = (ROOT / "tools" / "setup_cell.py").read_text(encoding="utf-8")
 
 
@@ -20,10 +22,9 @@ def origin(tmp_path_factory):
     """A git repository with the course's current helpers and requirements in it."""
     folder = tmp_path_factory.mktemp("origin") / "vdr-course"
     folder.mkdir()
-    tracked = ["helpers/__init__.py", "helpers/profiles.py", "requirements.txt", "requirements.lock"]
-    for name in tracked:
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes((ROOT / name).read_bytes())
+    shutil.copytree(ROOT / "helpers", folder / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("requirements.txt", "requirements.lock"):
+        shutil.copy(ROOT / name, folder)
     identity = ["-c", "user.name=Reader", "-c", "user.email=reader@example.org"]
     for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "course"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
@@ -45,7 +46,8 @@ def run(origin, tmp_path):
     empty.mkdir()
 
     def run_code(code, cwd=empty, url=origin):
-        environment = os.environ | {"PYTHONPATH": str(pip.parent), "VDR_COURSE_URL": str(url)}
+        environment = os.environ | {"PYTHONPATH": str(pip.parent), "GIT_CONFIG_COUNT": "1"}
+        environment |= {"GIT_CONFIG_KEY_0": f"url.{url}.insteadOf", "GIT_CONFIG_VALUE_0": URL}
         command = [sys.executable, "-c", code]
         return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
@@ -55,16 +57,16 @@ def run(origin, tmp_path):
 
 
 def test_from_an_empty_folder(run):
-    code = CELL + "\nimport helpers.profiles\nprint(helpers.profiles.ROOT)"
+    code = CELL + "\nfrom helpers.course import profiles\nprint(profiles.ROOT)"
     shown = run(code)
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout.strip() == str(run.empty / "vdr-course")
     asked = json.loads(run.asked.read_text())
-    assert asked[:2] == ["install", "--quiet"]
-    assert asked[-1].endswith("requirements.txt")
-    assert not any("lock" in word for word in asked)
-    again = run(code)  # the clone is there now
+    assert asked == ["install", "-qr", str(run.empty / "vdr-course" / "requirements.txt")]
+    run.asked.unlink()
+    again = run(code, url="nowhere")  # the clone is there now
     assert again.returncode == 0, again.stderr
+    assert not run.asked.exists()
 
 
 @pytest.mark.parametrize("below", ["", "notebooks", "notebooks/deeper"])
@@ -78,11 +80,23 @@ def test_inside_the_course_nothing_is_fetched(run, origin, tmp_path, below):
     assert not run.asked.exists()
 
 
-def test_a_package_loaded_in_another_version_asks_for_a_restart(run):
-    stale = "import sys, types\nsys.modules['numpy'] = types.SimpleNamespace(__version__='1.0')\n"
-    shown = run(stale + CELL)
-    assert shown.returncode != 0
-    assert "numpy 1.0 is still loaded: restart the kernel" in shown.stderr
+def test_a_copied_project_is_left_alone(run, tmp_path):
+    """The carried room is there, the course's is not: nothing is fetched, and `begin` says what to write."""
+    project = tmp_path / "project"
+    ignored = shutil.ignore_patterns("course", "__pycache__")
+    shutil.copytree(ROOT / "helpers", project / "helpers", ignore=ignored)
+    (project / "notebooks").mkdir()
+    code = CELL + "\nimport helpers\nprint(helpers.__file__)\nfrom helpers.course import begin"
+    shown = run(code, cwd=project / "notebooks", url="nowhere")
+    assert shown.stdout.strip() == str(project / "helpers" / "__init__.py")
+    assert "ModuleNotFoundError: This project has no helpers/course: delete" in shown.stderr
+    assert not run.asked.exists()
+    assert not (project / "notebooks" / "vdr-course").exists()
+
+
+def test_run_twice_the_path_is_there_once(run, origin):
+    shown = run(f"{CELL}\n{CELL}\nprint(sys.path.count(str(root)), sys.path[0] == str(root))", cwd=origin)
+    assert shown.stdout.split() == ["1", "True"], shown.stderr
 
 
 def test_a_wrong_url_stops_at_once(run):
@@ -92,7 +106,6 @@ def test_a_wrong_url_stops_at_once(run):
     assert not run.asked.exists()
 
 
-def test_the_url_is_the_projects(run):
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert f'"{project["urls"]["Source"]}"' in CELL
-    assert len(CELL.splitlines()) <= 25
+def test_the_cell_is_short_and_names_the_projects_address(run):
+    assert f'"{URL}"' in CELL
+    assert sum(bool(line.strip()) for line in CELL.splitlines()) <= 10

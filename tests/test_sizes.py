@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from helpers.profiles import ROOT
+from helpers.course.profiles import ROOT
 
 sys.path.insert(0, str(ROOT / "data" / "make"))
 import sizes  # noqa: E402

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from helpers.profiles import get_profile
+from helpers.course.profiles import get_profile
 from tools import encode, sweeps
 from tools.fine_tune import FAULTS, Settings, fine_tune, held
 

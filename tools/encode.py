@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers.profiles import ROOT, get_profile, run_dir
+from helpers.course.profiles import ROOT, get_profile, run_dir
 from tools.fine_tune import (
     WRONG_PROMPT,
     embed_pages,
@@ -67,7 +67,9 @@ def encode(settings: Encoding) -> dict:
     """
     from sentence_transformers import SentenceTransformer
 
-    from helpers import dataset, hardware
+    from helpers import hardware
+    from helpers.course.data import load_corpus, load_split
+    from helpers.dataset import retrieval_task
     from helpers.evaluation import mean
 
     profile = get_profile("small", max_pixels=settings.max_pixels)
@@ -89,8 +91,8 @@ def encode(settings: Encoding) -> dict:
         model[1] = type(model[1])(model.get_embedding_dimension(), pooling_mode=settings.pooling)
     if not settings.normalized:
         del model[2]
-    rows = dataset.load_split(profile, settings.corpus)
-    task = dataset.retrieval_task(rows, dataset.load_corpus(profile, settings.corpus), profile.max_pixels)
+    rows = load_split(profile, settings.corpus)
+    task = retrieval_task(rows, load_corpus(profile, settings.corpus), profile.max_pixels)
     pages = task[1]
     embed_pages(model, dict(list(pages.items())[:32]))  # the first call is slower
     started = time.perf_counter()

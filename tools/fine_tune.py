@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.profiles import get_profile, run_dir, weights_id
+from helpers.course.profiles import get_profile, run_dir
 
 if TYPE_CHECKING:
     import datasets
@@ -38,6 +39,15 @@ def held(profile) -> dict:
     """What was held equal over the runs of a measurement, in JSON's own types: to be kept beside it."""
     settings = {name: getattr(profile, name) for name in HELD}
     return json.loads(json.dumps(settings | {"checkpoint": weights_id(profile)}))
+
+
+def weights_id(profile) -> str:
+    """Ten hexadecimal digits that change when the weights of the profile's local embedding model do.
+
+    A measurement that is kept says with it what it was measured on.
+    """
+    weights = Path(profile.path(profile.embedding_model)) / "model.safetensors"
+    return hashlib.blake2b(weights.read_bytes(), digest_size=5).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,9 @@ def fine_tune(
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
     from transformers import set_seed
 
-    from helpers import checks, dataset, hardware
+    from helpers import checks, hardware
+    from helpers.course.data import load_corpus, load_dataset
+    from helpers.dataset import NEGATIVES, retrieval_task
 
     if settings.fault is not None and settings.fault not in FAULTS:
         raise ValueError(f"There is no fault {settings.fault!r}. Faults: {', '.join(FAULTS)}.")
@@ -132,11 +144,11 @@ def fine_tune(
     model = load(attention)
     if settings.fast_vision:
         hardware.fast_vision(model)
-    data = dataset.load_dataset(profile)
-    columns = ["query", "image", *dataset.NEGATIVES[: settings.negatives]]
+    data = load_dataset(profile)
+    columns = ["query", "image", *NEGATIVES[: settings.negatives]]
     train = _with_fault(settings, data["train"], data["dev"], columns)
-    corpus = dataset.load_corpus(profile, split)
-    task = dataset.retrieval_task(data[split], corpus, profile.max_pixels)
+    corpus = load_corpus(profile, split)
+    task = retrieval_task(data[split], corpus, profile.max_pixels)
     if settings.fault == "pages cut off":
         task = (task[0], {name: upper_quarter(page) for name, page in task[1].items()}, task[2])
     before = score(model, *task)[None]

@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from helpers.files import replacing  # noqa: E402
 from tools.run_course import ROOT, NotebookFailed, find_notebooks, prepare_environment, run_notebook, say  # noqa: E402
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -80,18 +81,14 @@ def write_notebook(notebook, file: Path) -> None:
     """Write a notebook whole or not at all, in the form that Jupyter itself saves."""
     import nbformat
 
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
+    with replacing(file) as partial:
         partial.write_text(nbformat.writes(notebook, version=4).rstrip("\n") + "\n", encoding="utf-8")
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
     import nbformat
 
-    from helpers.profiles import check_profile, get_profile, run_dir
+    from helpers.course.profiles import check_profile, get_profile, run_dir
 
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)

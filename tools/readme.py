@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers import ledger  # noqa: E402
+from helpers.course import ledger, measurements  # noqa: E402
+from helpers.files import write_json  # noqa: E402
 
 README = ROOT / "README.md"
-MEASURED = ROOT / "data" / "measurements" / "small.json"
-SEEDS = ROOT / "data" / "measurements" / "seeds.json"
+MEASURED = measurements.FOLDER / "small.json"
+SEEDS = measurements.FOLDER / "seeds.json"
 NOT_MEASURED = "_Not measured yet._"
 
 
@@ -32,7 +35,7 @@ def results_part(measured: Path = MEASURED, seeds: Path = SEEDS) -> str:
     if not results:
         return NOT_MEASURED
     spread = json.loads(seeds.read_text(encoding="utf-8")) if seeds.is_file() else None
-    table = ledger.results_table(results, spread)
+    table = results_table(results, spread)
     some = results.get("04_train_embedding") or next(iter(results.values()))
     versions = ", ".join(f"{name} {version}" for name, version in some["versions"].items())
     task = results.get("05_evaluate", {})
@@ -42,6 +45,108 @@ def results_part(measured: Path = MEASURED, seeds: Path = SEEDS) -> str:
         else ""
     )
     return f"{table}\n\nProfile `small`, {size}{some['device']}, seed {some['seed']}; {versions}."
+
+
+def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
+    """Return the course's results as a Markdown table, from the sections of a ledger.
+
+    Args:
+        results: sections as `read` returns them; what is not there is left out of the table. Intervals come
+            from "ci95" as [low, high] or [mean, low, high]: "gain" of 05_evaluate (fine-tuned against base),
+            and "any_to_any" and "feature_extraction" of 06_train_reranker (fine-tuned against the retriever),
+            each also with "_mixed" behind (added to the retriever's similarity).
+        seeds: the section of a several-seed run, {"base": [...], "finetuned": [...]}: its mean and spread are
+            added as a row.
+    """
+    rows: list[tuple[str, str, str, str]] = []
+
+    def add(task: str, name: str, value, note: str = "") -> None:
+        if isinstance(value, (int, float)):
+            rows.append((task, name, f"{value:.3f}", note))
+
+    evaluated = results.get("05_evaluate", {})
+    scores = evaluated.get("ndcg@10", {})
+    trained = results.get("04_train_embedding", {})
+    retriever = trained.get("ndcg@10", {})
+    interval = evaluated.get("ci95", {})
+    seconds = trained.get("train_seconds")
+    took = f"trained in {seconds:.0f} s" if isinstance(seconds, (int, float)) else ""
+    gain = _interval(interval.get("gain"))
+    add("Retrieve", "text baseline (BM25)", scores.get("bm25"), "reads the text layer only")
+    add("Retrieve", "retriever, base", retriever.get("base"))
+    add(
+        "Retrieve",
+        "retriever, fine-tuned",
+        retriever.get("finetuned"),
+        "; ".join(part for part in (took, f"gain, 95 % interval {gain}" if gain else "") if part),
+    )
+    adapter = results.get("appendix_lora", {})
+    share, passes = adapter.get("share_of_gain"), adapter.get("passes", 1)
+    longer = f", in {passes:g} passes over the rows" if passes != 1 else ""
+    of_all = adapter.get("passes_of_all_weights")
+    longer += f" (all weights: {of_all:g})" if of_all else ""
+    ends = _interval(adapter.get("ci95", {}).get("against"))
+    longer += f"; against all weights, 95 % interval {ends}" if ends else ""
+    add(
+        "Retrieve",
+        "retriever, LoRA adapter only",
+        adapter.get("ndcg@10", {}).get("LoRA"),
+        f"{share:.0%} of the gain{longer}" if isinstance(share, float) else "",
+    )
+    dims = scores.get("finetuned")
+    if isinstance(dims, dict) and len(dims) > 1:
+        sizes = sorted(dims, key=int, reverse=True)
+        eighth = min(sizes, key=lambda size: abs(int(size) - int(sizes[0]) / 8))
+        for size in dict.fromkeys((sizes[len(sizes) // 2], eighth, sizes[-1])):
+            share = f"{dims[size] / dims[sizes[0]]:.1%} of the score of all" if dims[sizes[0]] else ""
+            model = f"retriever, fine-tuned, first {size} of {sizes[0]} dimensions"
+            add("Retrieve", model, dims[size], share)
+    if seeds:
+        tuned = list(seeds["finetuned"])
+        mean = sum(tuned) / len(tuned)
+        spread = math.sqrt(sum((value - mean) ** 2 for value in tuned) / max(1, len(tuned) - 1))
+        note = f"standard deviation {spread:.3f}"
+        if seeds.get("base"):
+            base = sum(seeds["base"]) / len(seeds["base"])
+            note += f"; {(mean - base) / max(1e-9, 1 - base):.0%} of the base's error, 1 - NDCG@10, is gone"
+        add("Retrieve", f"retriever, fine-tuned, mean of {len(tuned)} seeds", mean, note)
+    elsewhere = results.get("appendix_ablations", {})
+    ends = _interval(elsewhere.get("ci95", {}).get("other"))
+    for key, name in (("base", "base"), ("finetuned", "fine-tuned")):
+        note = f"change, 95 % interval {ends}" if ends and key == "finetuned" else ""
+        score = elsewhere.get("ndcg@10_other", {}).get(key)
+        add("Retrieve", f"retriever, {name}, on pages of other kinds", score, note)
+    reranker = results.get("06_train_reranker", {})
+    reranked, against = reranker.get("ndcg@10", {}), reranker.get("ci95", {})
+    add("Rerank", "the retriever's own order", reranked.get("retriever"))
+    for key, name in (
+        ("any_to_any", "any-to-any reranker"),
+        ("feature_extraction", "feature-extraction reranker"),
+    ):
+        pair, mixed = reranked.get(key, {}), f"{key}_mixed"
+        note = "its score head is still random" if key == "feature_extraction" else ""
+        add("Rerank", f"{name}, before fine-tuning", pair.get("base"), note)
+        for part, value, interval_of in (
+            (", fine-tuned", pair.get("finetuned"), key),
+            (" + retriever's similarity", reranked.get(mixed), mixed),
+        ):
+            ends = _interval(against.get(interval_of))
+            note = f"against the retriever's order, 95 % interval {ends}" if ends else ""
+            add("Rerank", f"{name}{part}", value, note)
+    if not rows:
+        return "No results yet: run `make course`."
+    lines = ["| task | model | NDCG@10 | |", "| --- | --- | ---: | --- |"]
+    return "\n".join(lines + [f"| {task} | {name} | {value} | {note} |" for task, name, value, note in rows])
+
+
+def _interval(value) -> str:
+    """Format an interval given as [low, high], or as [mean, low, high]; "" for anything else.
+
+    An end that three digits would make 0 gets four: its sign is what an interval is read for.
+    """
+    if isinstance(value, (list, tuple)) and len(value) in (2, 3):
+        return " to ".join(f"{end:+.3f}" if abs(end) >= 0.0005 else f"{end:+.4f}" for end in value[-2:])
+    return ""
 
 
 def map_part(measured: Path = MEASURED, notebooks: Path = ROOT / "notebooks") -> str:
@@ -165,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not results:
             print(f"{options.source} holds no results: run `make course` first.", file=sys.stderr)
             return 2
-        ledger.write_json(MEASURED, json.loads(options.source.read_text(encoding="utf-8")))
+        write_json(MEASURED, json.loads(options.source.read_text(encoding="utf-8")))
     text = README.read_text(encoding="utf-8")
     new = generated(text)
     if options.check:

@@ -26,9 +26,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers import ledger  # noqa: E402
+from helpers.course import ledger  # noqa: E402
+from helpers.course.profiles import check_profile, get_profile, run_dir  # noqa: E402
 from helpers.hardware import HEADLESS  # noqa: E402
-from helpers.profiles import check_profile, get_profile, run_dir  # noqa: E402
+from tools.readme import results_table  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
 SLOW_CELL_SECONDS = 5.0
@@ -323,7 +324,7 @@ def main(arguments: list[str] | None = None) -> int:
     took = clock(time.perf_counter() - started)
     say(f"All done in {took}. Results, from {shown_path(ledger.path(profile))}:")
     say()
-    say(ledger.results_table(ledger.read(profile)))
+    say(results_table(ledger.read(profile)))
     return 0
 
 

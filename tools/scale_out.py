@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers.profiles import get_profile, run_dir  # noqa: E402
+from helpers.course.profiles import get_profile, run_dir  # noqa: E402
 
 
 def train(batch: int, steps: int, gather: bool) -> dict:
@@ -33,7 +33,8 @@ def train(batch: int, steps: int, gather: bool) -> dict:
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from transformers import set_seed
 
-    from helpers import dataset, hardware
+    from helpers import hardware
+    from helpers.course.data import load_dataset
 
     profile = get_profile("small")
     args = SentenceTransformerTrainingArguments(
@@ -61,7 +62,7 @@ def train(batch: int, steps: int, gather: bool) -> dict:
     )
     with args.main_process_first(desc="rendering the pages"):  # one writes the cache, the rest read it
         columns = ["query", "image", "negative_0"]
-        train_dataset = dataset.load_dataset(rows)["train"].select_columns(columns)
+        train_dataset = load_dataset(rows)["train"].select_columns(columns)
     args.prompts = {name: model.prompts["document" if name != "query" else "query"] for name in columns}
     trainer = SentenceTransformerTrainer(
         model=model,

@@ -20,14 +20,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers import ledger  # noqa: E402
+from helpers.course import ledger, measurements  # noqa: E402
+from helpers.course.profiles import check_profile, get_profile  # noqa: E402
+from helpers.files import write_json  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
-from helpers.profiles import check_profile, get_profile  # noqa: E402
 from tools.fine_tune import check_held, fine_tune, held, whole_training  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
-FILE = ROOT / "data" / "measurements" / "seeds.json"
+FILE = measurements.FOLDER / "seeds.json"
 FIGURES = ("base", "finetuned", "finetuned_eighth")  # the last with an eighth of the dimensions
 
 
@@ -108,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
             for done in as_completed(started):
                 seed, section = started[done], done.result()
                 measured = add(measured, seed, section)
-                ledger.write_json(options.file, measured)
+                write_json(options.file, measured)
                 scores, seconds = section["ndcg@10"], section["train_seconds"]
                 say(
                     f"seed {seed}: NDCG@10 {scores['base']:.4f} -> {scores['finetuned']:.4f}, {seconds:.0f} s"

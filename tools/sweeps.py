@@ -30,15 +30,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers import dataset, ledger  # noqa: E402
+from helpers.course import ledger, measurements  # noqa: E402
+from helpers.course.data import OTHER  # noqa: E402
+from helpers.course.profiles import check_profile, get_profile  # noqa: E402
+from helpers.files import write_json  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
-from helpers.profiles import check_profile, get_profile  # noqa: E402
 from tools.encode import Encoding, encode, trained_model  # noqa: E402
 from tools.fine_tune import FAULTS, Settings, check_held, fine_tune, held  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
-FOLDER = ROOT / "data" / "measurements"
+FOLDER = measurements.FOLDER
 FIRST = Settings()
 HALF = 224 * 160
 Run = Settings | Encoding
@@ -80,7 +82,7 @@ TABLES: dict[str, dict[str, Run]] = {
     },
     "forgetting": {
         f"{share:.0%}, {corpus}": Encoding(share=share, corpus=corpus)
-        for corpus in ("dev", dataset.OTHER)
+        for corpus in ("dev", OTHER)
         for share in (0.0, 0.25, 0.5, 0.75, 1.0)
     },
     "sabotage": {fault: replace(FIRST, fault=fault) for fault in FAULTS},
@@ -193,7 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
         for (table, name), figures in zip(left, pool.map(lambda one: measure(*one, threads), left)):
             measured[table][name] = {"settings": asdict(TABLES[table][name]), **figures}
             ordered = {key: measured[table][key] for key in TABLES[table] if key in measured[table]}
-            ledger.write_json(file_of(table), made_on | {"runs": ordered})
+            write_json(file_of(table), made_on | {"runs": ordered})
             say(f"{table}, {name}: {summary(figures)}")
     return 0
 

@@ -34,8 +34,10 @@ from small_checkpoint import SHAPES, Shape  # noqa: E402
 
 ROOT = small_checkpoint.ROOT
 sys.path.insert(0, str(ROOT))
-from helpers import dataset, hardware, ledger  # noqa: E402
-from helpers.profiles import get_profile  # noqa: E402
+from helpers import dataset, hardware  # noqa: E402
+from helpers.course import data, ledger  # noqa: E402
+from helpers.course.profiles import get_profile  # noqa: E402
+from helpers.files import write_json  # noqa: E402
 from tools.fine_tune import check_held, embed_pages, fine_tune, whole_training  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 
@@ -220,7 +222,7 @@ def speeds(name: str) -> dict:
         )
     hardware.fast_vision(retriever)
     _, pages, _ = dataset.retrieval_task(
-        dataset.load_split(profile, "dev"), dataset.load_corpus(profile, "dev"), profile.max_pixels
+        data.load_split(profile, "dev"), data.load_corpus(profile, "dev"), profile.max_pixels
     )
     embed_pages(retriever, dict(list(pages.items())[:32]))  # the first batch is slow
     started = time.perf_counter()
@@ -256,7 +258,7 @@ def main() -> int:
 
     def save() -> None:
         measured["shapes"] = {key: shapes[key] for key in SHAPES if key in shapes}
-        ledger.write_json(FILE, measured | {"versions": ledger.versions()})
+        write_json(FILE, measured | {"versions": ledger.versions()})
 
     for name in options.only:
         if "finetuned" in shapes.get(name, {}):
@@ -269,7 +271,7 @@ def main() -> int:
         save()
         print(f"{name}: dev NDCG@10 {figures['base']:.3f} -> {figures['finetuned']:.3f}", flush=True)
     profile = get_profile("small")
-    rows = len(dataset.load_dataset(profile)["train"])
+    rows = len(data.load_dataset(profile)["train"])
     pages = rows * (1 + profile.hard_negatives) * profile.num_train_epochs
     best = {name: {} for name in SHAPES}
     for _ in range(ROUNDS):  # in turn, so that a slow minute is no one's alone

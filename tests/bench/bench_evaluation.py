@@ -23,8 +23,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from helpers import dataset, evaluation, hardware, ledger  # noqa: E402
-from helpers.profiles import get_profile, weights_id  # noqa: E402
+from helpers import evaluation, hardware  # noqa: E402
+from helpers.course import ledger  # noqa: E402
+from helpers.course.data import load_corpus, load_split  # noqa: E402
+from helpers.course.profiles import get_profile  # noqa: E402
+from helpers.dataset import retrieval_task  # noqa: E402
+from helpers.files import write_json  # noqa: E402
+from tools.fine_tune import weights_id  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "evaluation_speed.json"
 BATCH = 32
@@ -66,8 +71,8 @@ def main() -> int:
     options = parser.parse_args()
     profile = get_profile("small")
     hardware.keep_freed_memory()
-    rows = dataset.load_split(profile, options.split)
-    task = dataset.retrieval_task(rows, dataset.load_corpus(profile, options.split), profile.max_pixels)
+    rows = load_split(profile, options.split)
+    task = retrieval_task(rows, load_corpus(profile, options.split), profile.max_pixels)
     sizes = len(profile.matryoshka_dims)
     print(f"{len(task[0])} queries over {len(task[1])} pages, {sizes} sizes", flush=True)
     seconds, scores = {}, {}
@@ -103,7 +108,7 @@ def main() -> int:
             "versions": ledger.versions(),
             "checkpoint": weights_id(profile),
         }
-        ledger.write_json(FILE, result | made_on)
+        write_json(FILE, result | made_on)
     print(json.dumps(result))
     return 0 if max(differences) <= 1e-4 else 1
 

@@ -21,8 +21,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from helpers import hardware, ledger  # noqa: E402
-from helpers.profiles import get_profile  # noqa: E402
+from helpers import hardware  # noqa: E402
+from helpers.course import ledger  # noqa: E402
+from helpers.course.profiles import get_profile  # noqa: E402
+from helpers.files import write_json  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "memory.json"
@@ -73,7 +75,7 @@ def step(kind: str, batch: int) -> dict[str, float]:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import losses
 
-    from helpers import dataset
+    from helpers.course.data import load_split
 
     profile = get_profile("small")
     model = SentenceTransformer(
@@ -83,7 +85,7 @@ def step(kind: str, batch: int) -> dict[str, float]:
         device=hardware.device(),
     )
     model.train()
-    rows = dataset.load_split(profile, "train", limit=batch)
+    rows = load_split(profile, "train", limit=batch)
     features = [
         {
             key: value.to(model.device) if hasattr(value, "to") else value
@@ -132,7 +134,7 @@ def main() -> int:
     ratio = measured["plain"][largest]["step_mb"] / measured["cached"][largest]["step_mb"]
     result = {"ratio": round(ratio, 2), "device": hardware.device_name(), **measured}
     if options.save:
-        ledger.write_json(FILE, result | {"versions": ledger.versions()})
+        write_json(FILE, result | {"versions": ledger.versions()})
     print(json.dumps(result))
     return 0
 

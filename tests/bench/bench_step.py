@@ -24,8 +24,10 @@ sys.path.insert(0, str(ROOT))
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from transformers import TrainerCallback  # noqa: E402
 
-from helpers import hardware, ledger  # noqa: E402
-from helpers.profiles import get_profile  # noqa: E402
+from helpers import hardware  # noqa: E402
+from helpers.course import ledger  # noqa: E402
+from helpers.course.profiles import get_profile  # noqa: E402
+from helpers.files import write_json  # noqa: E402
 from tools.fine_tune import Settings, fine_tune  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "step_time.json"
@@ -116,7 +118,7 @@ def main() -> int:
         print(f"    {kind:38} {share:4.0%}")
     result = {"batch": options.batch, "seconds": seconds, "operations": operations}
     if options.save:
-        ledger.write_json(FILE, result | {"device": hardware.device_name(), "versions": ledger.versions()})
+        write_json(FILE, result | {"device": hardware.device_name(), "versions": ledger.versions()})
     print(json.dumps(result))
     return 0
 

@@ -27,9 +27,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from helpers import hardware, ledger  # noqa: E402
-from helpers.profiles import get_profile, weights_id  # noqa: E402
-from tools.fine_tune import Settings, fine_tune  # noqa: E402
+from helpers import hardware  # noqa: E402
+from helpers.course import ledger  # noqa: E402
+from helpers.course.profiles import get_profile  # noqa: E402
+from helpers.files import write_json  # noqa: E402
+from tools.fine_tune import Settings, fine_tune, weights_id  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "training_speed.json"
@@ -81,7 +83,7 @@ def main() -> int:
             "versions": ledger.versions(),
             "checkpoint": weights_id(get_profile("small")),
         }
-        ledger.write_json(FILE, result | made_on)
+        write_json(FILE, result | made_on)
     print(json.dumps(result))
     return 0
 

@@ -11,15 +11,15 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.profiles import ROOT
+from helpers.course.profiles import ROOT
+from helpers.settings import CUTS
 
 if TYPE_CHECKING:
     from transformers import Qwen3VLConfig
 
 # Tokenizer, chat template, pooling and prompts are those of the small checkpoint: real ones need the hub. Its
 # tokenizer knows fewer pieces, so a query has a few tokens more than with the real one; a page has as many.
-TEMPLATE = ROOT / "data" / "checkpoints" / "small-embedding"
-CUTS = (1, 2, 4, 8, 16)
+_TEMPLATE = ROOT / "data" / "checkpoints" / "small-embedding"
 
 
 def config(cut: int = 1) -> Qwen3VLConfig:
@@ -36,7 +36,7 @@ def config(cut: int = 1) -> Qwen3VLConfig:
     if cut not in CUTS:
         raise ValueError(f"cut_sizes must be one of {', '.join(map(str, CUTS))}, not {cut}.")
     depth = max(3, 24 // cut)  # three levels of vision features go into the first three text layers
-    special = AutoConfig.from_pretrained(TEMPLATE)
+    special = AutoConfig.from_pretrained(_TEMPLATE)
     return Qwen3VLConfig(
         text_config={
             "vocab_size": 151_936 // cut,
@@ -109,13 +109,13 @@ def build(folder: Path, cut: int = 1, seed: int = 0) -> Path:
         finally:
             torch.set_default_dtype(dtype)
     leave = shutil.ignore_patterns("*.safetensors", "config.json", "training_log.json", "README.md")
-    shutil.copytree(TEMPLATE, partial, ignore=leave, dirs_exist_ok=True)
+    shutil.copytree(_TEMPLATE, partial, ignore=leave, dirs_exist_ok=True)
     for name in ("1_Pooling", "2_Normalize"):
-        shutil.copytree(TEMPLATE / name, partial / name, dirs_exist_ok=True)
+        shutil.copytree(_TEMPLATE / name, partial / name, dirs_exist_ok=True)
     pooling = json.loads((partial / "1_Pooling" / "config.json").read_text())
     pooling["embedding_dimension"] = wanted.text_config.hidden_size
     (partial / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
-    processor = json.loads((TEMPLATE / "processor_config.json").read_text())
+    processor = json.loads((_TEMPLATE / "processor_config.json").read_text())
     for kind in ("image_processor", "video_processor"):
         processor[kind] |= {"temporal_patch_size": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     (partial / "processor_config.json").write_text(json.dumps(processor))

@@ -1,0 +1,332 @@
+"""The course's queries, pages and splits as `datasets` data sets.
+
+Page pictures are rendered once and kept as PNG files under `runs/<profile>/dataset`; the columns `image` and
+`negative_*` hold their paths, so a page that many rows use is stored once. Nothing is decoded before a row is
+read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers.course.profiles import ROOT, run_dir
+from helpers.dataset import COLUMNS, NEGATIVES, check_columns
+from helpers.files import replacing
+from helpers.pages import open_pdf, render_open_page, split_page_id
+from helpers.pages import page_id as make_page_id
+from helpers.settings import Settings
+
+if TYPE_CHECKING:
+    import datasets
+
+SPLITS = ("train", "dev", "eval")
+OTHER = "other"  # a second collection, of other kinds of document: only to be scored with
+_ID_COLUMNS = ("query_id", "page_id", "document_id", "negative_ids", "style", "page_ids")
+_CORPUS_COLUMNS = ("page_id", "image", "document_id", "kind", "has_text")
+DATA = ROOT / "data"
+_RESTORE = "Restore it with `git checkout -- data`, or write it again with `python data/make/documents.py`."
+_HUB_DEV_ROWS = 150
+
+
+def load_queries(split: str | None = None) -> list[dict]:
+    """The bundled queries of a split, or of all splits, as in `data/queries.jsonl`; those of `OTHER` come
+    from `data/other/queries.jsonl`, and only when asked for.
+
+    Keys: query_id, query, style, split, page_ids (all that answer), document_id, negative_ids (4), jargon.
+
+    Raises:
+        ValueError: unknown split. FileNotFoundError: the file is missing.
+    """
+    _check_split(split, none=True)
+    return [query for query in _records(_of("queries.jsonl", split)) if split in (None, query["split"])]
+
+
+def load_jargon() -> dict[str, str]:
+    """What users of the bundled documents say -> what the pages print, from `data/jargon.json`.
+
+    Raises:
+        FileNotFoundError: the file is missing. ValueError: it is not JSON.
+    """
+    try:
+        return json.loads(_data_file("jargon.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"data/jargon.json is not JSON ({error}). {_RESTORE}") from error
+
+
+def load_documents(split: str | None = None) -> list[dict]:
+    """The bundled documents of a split, or of all splits, as in `data/documents.jsonl`; `OTHER` and errors as
+    in `load_queries`.
+    """
+    _check_split(split, none=True)
+    records = _records(_of("documents.jsonl", split))
+    return [document for document in records if split in (None, document["split"])]
+
+
+def pdf_path(document: dict) -> Path:
+    """The PDF file of a record that `load_documents` returned."""
+    return DATA / _of("pdfs", document["split"]) / document["file"]
+
+
+def _of(name: str, split: str | None) -> str:
+    return f"{OTHER}/{name}" if split == OTHER else name
+
+
+def load_dataset(profile: Settings) -> datasets.DatasetDict:
+    """Splits `train`, `dev` and `eval` of the profile, with `dataset.COLUMNS`, then query_id, page_id,
+    document_id, negative_ids, style and page_ids.
+
+    With `profile.dataset` None they are built from the bundled PDFs, rendered at `profile.max_pixels`; else
+    they come from that data set on the hub, and `dev` is held out from its `train`. `profile.train_rows` cuts
+    `train`.
+    """
+    import datasets
+
+    if profile.dataset is None:
+        folder = run_dir(profile) / "dataset"
+        return datasets.DatasetDict(
+            {
+                split: _build_split(
+                    split, profile.max_pixels, folder, profile.train_rows if split == "train" else None
+                )
+                for split in SPLITS
+            }
+        )
+    train = datasets.load_dataset(profile.dataset, "train", split="train")
+    evaluation = datasets.load_dataset(profile.dataset, "eval", split="train")
+    # ids first: adding columns to a selection of rows would copy every picture
+    train, dev = _hold_out(_with_ids(train, "train"), profile.seed)
+    if profile.train_rows is not None:
+        train = train.select(range(min(profile.train_rows, len(train))))
+    return datasets.DatasetDict({"train": train, "dev": dev, "eval": _with_ids(evaluation, "eval")})
+
+
+def load_split(profile: Settings, split: str, limit: int | None = None) -> datasets.Dataset:
+    """One split as `load_dataset` has it, cut to `limit` rows; only these rows' pages are rendered.
+
+    `OTHER` is always the bundled collection.
+    """
+    _check_split(split)
+    if profile.dataset is None or split == OTHER:
+        return _build_split(split, profile.max_pixels, run_dir(profile) / "dataset", limit)
+    rows = load_dataset(profile)[split]
+    return rows if limit is None else rows.select(range(min(limit, len(rows))))
+
+
+def load_corpus(profile: Settings, split: str) -> datasets.Dataset:
+    """The pages that the queries of a split are searched in, with page_id, image, document_id,
+    kind and has_text.
+
+    Bundled data: all pages of the split's documents. Hub data: the split's positives, then its negatives.
+    """
+    _check_split(split)
+    if profile.dataset is None or split == OTHER:
+        return _build_corpus(split, profile.max_pixels, run_dir(profile) / "dataset")
+    import datasets
+
+    rows = load_dataset(profile)[split]
+    parts = [rows.select_columns(["image"])]
+    parts += [rows.select_columns([name]).rename_column(name, "image") for name in NEGATIVES]
+    negatives = rows["negative_ids"]
+    ids = [*rows["page_id"], *(row[i] for i in range(len(NEGATIVES)) for row in negatives)]
+    corpus = datasets.concatenate_datasets(parts)
+    for name, values in (
+        ("page_id", ids),
+        ("document_id", ids),
+        ("kind", ["page"] * len(ids)),
+        ("has_text", [False] * len(ids)),
+    ):
+        corpus = corpus.add_column(name, values)
+    return corpus.select_columns(list(_CORPUS_COLUMNS))
+
+
+def _build_split(
+    split: str, max_pixels: int, folder: Path | None = None, limit: int | None = None
+) -> datasets.Dataset:
+    """Rows of a split from the bundled PDFs: `dataset.COLUMNS`, then `_ID_COLUMNS`.
+
+    `image` is the first page that answers the query.
+
+    Args:
+        folder: where rendered pages are kept; by default `runs/small/dataset`.
+        limit: only the first rows (they are in random order), and only their pages are rendered.
+    """
+    import datasets
+
+    queries = load_queries(split)[:limit]
+    wanted = {page for query in queries for page in (query["page_ids"][0], *query["negative_ids"])}
+    files = render_pages(wanted, max_pixels, folder)
+    picture, text, several = (
+        datasets.Image(),
+        datasets.Value("string"),
+        datasets.List(datasets.Value("string")),
+    )
+    columns = {
+        "query": [query["query"] for query in queries],
+        "image": [files[query["page_ids"][0]] for query in queries],
+    }
+    for i, name in enumerate(NEGATIVES):
+        columns[name] = [files[query["negative_ids"][i]] for query in queries]
+    columns |= {
+        "query_id": [query["query_id"] for query in queries],
+        "page_id": [query["page_ids"][0] for query in queries],
+        "document_id": [query["document_id"] for query in queries],
+        "negative_ids": [query["negative_ids"] for query in queries],
+        "style": [query["style"] for query in queries],
+        "page_ids": [query["page_ids"] for query in queries],
+    }
+    types = dict.fromkeys(COLUMNS[1:], picture) | {"negative_ids": several, "page_ids": several}
+    return datasets.Dataset.from_dict(
+        columns, features=datasets.Features({name: types.get(name, text) for name in columns})
+    )
+
+
+def _build_corpus(split: str, max_pixels: int, folder: Path | None = None) -> datasets.Dataset:
+    """Every page of a split's bundled documents, with `_CORPUS_COLUMNS`; `folder` as in `_build_split`."""
+    import datasets
+
+    rows = [
+        (
+            make_page_id(document["document_id"], page["number"]),
+            document["document_id"],
+            page["kind"],
+            not page["scanned"],
+        )
+        for document in load_documents(split)
+        for page in document["pages"]
+    ]
+    files = render_pages([row[0] for row in rows], max_pixels, folder)
+    text = datasets.Value("string")
+    return datasets.Dataset.from_dict(
+        {
+            "page_id": [row[0] for row in rows],
+            "image": [files[row[0]] for row in rows],
+            "document_id": [row[1] for row in rows],
+            "kind": [row[2] for row in rows],
+            "has_text": [row[3] for row in rows],
+        },
+        features=datasets.Features(
+            {
+                "page_id": text,
+                "image": datasets.Image(),
+                "document_id": text,
+                "kind": text,
+                "has_text": datasets.Value("bool"),
+            }
+        ),
+    )
+
+
+def render_pages(page_ids: Iterable[str], max_pixels: int, folder: Path | None = None) -> dict[str, str]:
+    """Render pages of the bundled PDFs that are not rendered yet. Returns page id -> path of a PNG file.
+
+    An interrupted run leaves whole pictures only, and the next one goes on from there. Pictures of PDFs that
+    have changed since are removed.
+
+    Raises:
+        KeyError: a page id of an unknown document. IndexError: a page number the document does not have.
+    """
+    from tqdm.auto import tqdm
+
+    everything = (*load_documents(), *load_documents(OTHER))
+    files = {document["document_id"]: pdf_path(document) for document in everything}
+    target = (folder or run_dir("small") / "dataset") / f"pages-{max_pixels}px-{_fingerprint()}"
+    for old in target.parent.glob(f"pages-{max_pixels}px-*"):
+        if old != target:
+            shutil.rmtree(old, ignore_errors=True)
+    target.mkdir(parents=True, exist_ok=True)
+    there = set(os.listdir(target))
+    paths: dict[str, str] = {}
+    missing: dict[str, list[int]] = {}
+    for page in sorted(set(page_ids)):
+        document, number = split_page_id(page)
+        if document not in files:
+            raise KeyError(
+                f"No document {document!r} (asked for page {page!r}). data/documents.jsonl lists them all."
+            )
+        paths[page] = str(target / f"{page}.png")
+        if f"{page}.png" not in there:
+            missing.setdefault(document, []).append(number)
+    with tqdm(
+        total=sum(map(len, missing.values())), desc="Rendering pages", unit="page", disable=not missing
+    ) as bar:
+        for document, numbers in missing.items():
+            name = files[document]
+            with open_pdf(name) as pdf:
+                for number in numbers:
+                    picture = render_open_page(pdf, name, number, max_pixels)
+                    with replacing(target / f"{make_page_id(document, number)}.png") as partial:
+                        picture.save(partial, "PNG", compress_level=3)
+                    bar.update()
+    return paths
+
+
+@lru_cache(maxsize=1)
+def _fingerprint() -> str:
+    """Ten hexadecimal digits that change when any bundled PDF does."""
+    digest = hashlib.blake2b(digest_size=5)
+    for file in sorted([*(DATA / "pdfs").glob("*.pdf"), *(DATA / OTHER / "pdfs").glob("*.pdf")]):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _check_split(split: str | None, none: bool = False) -> None:
+    if split not in (*SPLITS, OTHER) and not (none and split is None):
+        raise ValueError(f"There is no split {split!r}. Splits: {', '.join((*SPLITS, OTHER))}.")
+
+
+def _data_file(name: str) -> Path:
+    path = DATA / name
+    if not path.is_file():
+        raise FileNotFoundError(f"data/{name} is missing. {_RESTORE}")
+    return path
+
+
+@lru_cache(maxsize=4)
+def _records(name: str) -> tuple[dict, ...]:
+    records = []
+    for number, line in enumerate(_data_file(name).read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"Line {number} of data/{name} is not JSON ({error}). {_RESTORE}") from error
+    return tuple(records)
+
+
+def _hold_out(train: datasets.Dataset, seed: int) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """(train, dev): up to `_HUB_DEV_ROWS` random rows, at most a fifth, whose queries are not in the rest."""
+    texts = train["query"][:]
+    order = list(range(len(texts)))
+    random.Random(seed).shuffle(order)
+    held: dict[str, int] = {}
+    for row in order:
+        if len(held) < min(_HUB_DEV_ROWS, len(texts) // 5):
+            held.setdefault(texts[row], row)
+    rest = [row for row, text in enumerate(texts) if text not in held]
+    return train.select(rest), train.select(sorted(held.values()))
+
+
+def _with_ids(rows: datasets.Dataset, split: str) -> datasets.Dataset:
+    """Add `_ID_COLUMNS` to rows from the hub. A page's id is made of its split, row and column."""
+    import datasets
+
+    check_columns(rows, COLUMNS)
+    numbers = range(len(rows))
+    pages = [f"{split}-{i:05d}-image" for i in numbers]
+    ids = {
+        "query_id": [f"{split}-{i:05d}" for i in numbers],
+        "page_id": pages,
+        "document_id": pages,
+        "negative_ids": [[f"{split}-{i:05d}-{name}" for name in NEGATIVES] for i in numbers],
+        "style": ["hub"] * len(rows),
+        "page_ids": [[page] for page in pages],
+    }
+    extra = datasets.Dataset.from_dict(ids)
+    return datasets.concatenate_datasets([rows.select_columns(list(COLUMNS)), extra], axis=1)

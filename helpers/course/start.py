@@ -1,0 +1,89 @@
+"""The start of every notebook: what has to be there, and what makes two runs the same."""
+
+from __future__ import annotations
+
+import re
+import sys
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+from helpers import hardware, plots
+from helpers.course import ledger, random_model
+from helpers.course.profiles import PROFILES, ROOT, check_profile, get_profile, run_dir
+from helpers.settings import Settings
+
+_RELOADED = ("torch", "transformers", "datasets", "numpy")  # what an install may replace while it is in use
+
+
+class Begun(NamedTuple):
+    """What a notebook goes on with."""
+
+    profile: Settings
+    section: ledger.Section  # of the ledger, its clock running
+    output_dir: Path  # runs/<profile>/<notebook>
+
+
+def begin(
+    notebook: str, profile: str, *, tier: str | None = None, allow_cpu: bool = False, **overrides
+) -> Begun:
+    """Start a notebook: check the machine, set the seed, start its section of the ledger, make its folder.
+
+    Args:
+        notebook: its file name without the ending.
+        profile: one of PROFILES.
+        tier: GPU memory, one of TIERS; None: what this GPU has, where the profile asks.
+        allow_cpu: run a profile that needs a GPU without one.
+        overrides: settings in place of the profile's; None leaves one as it is.
+
+    Raises:
+        RuntimeError: a package is missing or loaded in another version than the installed one; no GPU, or a
+            hub that cannot be reached, where the profile needs it.
+        ValueError, TypeError: as `get_profile`; a ledger of another form.
+        FileNotFoundError: a checkpoint that is not whole.
+    """
+    _check_packages()
+    if tier is None and profile in PROFILES and PROFILES[profile].tier:
+        tier = hardware.tier()
+    settings = get_profile(profile, tier, **overrides)
+    check_profile(settings, allow_cpu)
+    if settings.cut_sizes:
+        random_model.build(ROOT / settings.embedding_model, settings.cut_sizes)
+    section = ledger.start(notebook, settings)
+    output_dir = run_dir(settings) / notebook
+    output_dir.mkdir(exist_ok=True)
+
+    from transformers import set_seed
+
+    hardware.keep_freed_memory()  # faster on a CPU
+    set_seed(settings.seed)
+    # They are set where a model is loaded, as they should be.
+    warnings.filterwarnings("ignore", message="Passing `min_pixels`")
+    plots.style()
+    facts = {"profile": settings.name, "model": settings.embedding_model}
+    if settings.tier:
+        facts["tier"] = settings.tier
+    for name, value in (facts | hardware.describe()).items():
+        print(f"{name}: {value}")
+    return Begun(settings, section, output_dir)
+
+
+def _check_packages() -> None:
+    """Raise RuntimeError where a package of requirements.txt is missing, or was replaced while in use."""
+    requirements = ROOT / "requirements.txt"
+    missing = []
+    for name in re.findall(r"^[A-Za-z][\w.-]*", requirements.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        try:
+            version(name)
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise RuntimeError(
+            f"{', '.join(missing)} not installed: run `{sys.executable} -m pip install -r {requirements}`, "
+            "restart the kernel, run this again."
+        )
+    for name in _RELOADED:
+        loaded = getattr(sys.modules.get(name), "__version__", None)
+        if loaded and loaded.split("+")[0] != version(name).split("+")[0]:
+            raise RuntimeError(f"{name} {loaded} is still loaded: restart the kernel, run this again.")

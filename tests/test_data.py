@@ -1,0 +1,191 @@
+"""helpers.course.data: columns, ids, corpora, the cache of pages, and what it says about wrong data."""
+
+import os
+from dataclasses import replace
+
+import datasets
+import pytest
+from PIL import Image
+
+from helpers import dataset
+from helpers.course import data
+from helpers.course.profiles import PROFILES
+from helpers.pages import split_page_id
+
+PIXELS = 64 * 96  # tiny pages: these tests are about rows
+SMALL, FULL = PROFILES["small"], PROFILES["full"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("pages")
+
+
+@pytest.fixture(scope="module")
+def rows(folder):
+    return data._build_split("dev", PIXELS, folder, limit=12)
+
+
+def test_queries_by_split():
+    counts = {split: len(data.load_queries(split)) for split in data.SPLITS}
+    assert counts["dev"] == 150 and counts["eval"] == 300 and counts["train"] >= 4000
+    assert len(data.load_queries()) == sum(counts.values())
+    with pytest.raises(ValueError, match="no split 'test'.*train, dev, eval"):
+        data.load_queries("test")
+
+
+def test_the_jargon_of_queries_is_in_the_dictionary():
+    glossary = data.load_jargon()
+    words = {term for query in data.load_queries() for term in query["jargon"]}
+    assert len(glossary) == 38 and glossary["dunning"] == "Payment reminder"
+    assert all(term in glossary for term in words if not any(sign.isdigit() for sign in term))
+
+
+def test_columns_in_order(rows):
+    assert tuple(rows.column_names) == (*dataset.COLUMNS, *data._ID_COLUMNS)
+    dataset.check_columns(rows)
+    row = rows[0]
+    assert all(isinstance(row[name], Image.Image) for name in dataset.COLUMNS[1:])
+    query = data.load_queries("dev")[0]
+    assert (row["query_id"], row["query"], row["page_id"]) == (
+        query["query_id"],
+        query["query"],
+        query["page_ids"][0],
+    )
+    assert row["negative_ids"] == query["negative_ids"] and row["page_id"] not in row["negative_ids"]
+    assert split_page_id(row["page_id"])[0] == row["document_id"]
+
+
+def test_pictures_are_the_pages_of_the_ids(rows, folder):
+    from helpers.pages import render_page
+
+    row = rows[3]
+    for page, name in zip([row["page_id"], *row["negative_ids"]], dataset.COLUMNS[1:], strict=True):
+        document, number = split_page_id(page)
+        wanted = render_page(data.DATA / "pdfs" / f"{document}.pdf", number, PIXELS)
+        assert row[name].tobytes() == wanted.tobytes()
+
+
+def test_pages_are_rendered_once(rows, folder):
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*.png")}
+    again = data._build_split("dev", PIXELS, folder, limit=12)
+    assert again[5]["query"] == rows[5]["query"]
+    assert before == {file: file.stat().st_mtime_ns for file in folder.rglob("*.png")}
+    assert not list(folder.rglob("*.part"))
+
+
+def test_an_interrupted_run_leaves_whole_pictures(tmp_path, monkeypatch):
+    pages = data.load_queries("dev")[0]["negative_ids"]
+    real, calls = os.replace, []
+
+    def fail(source, target):
+        calls.append(target)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(KeyboardInterrupt):
+        data.render_pages(pages, PIXELS, tmp_path)
+    monkeypatch.undo()
+    assert len(list(tmp_path.rglob("*.png"))) == 2
+    for file in data.render_pages(pages, PIXELS, tmp_path).values():
+        Image.open(file).verify()
+
+
+def test_pictures_of_changed_pdfs_are_replaced(tmp_path, monkeypatch):
+    page = data.load_queries("dev")[0]["page_ids"][:1]
+    first = data.render_pages(page, PIXELS, tmp_path)
+    monkeypatch.setattr(data, "_fingerprint", lambda: "0123456789")
+    second = data.render_pages(page, PIXELS, tmp_path)
+    assert first != second and [str(file) for file in tmp_path.rglob("*.png")] == list(second.values())
+
+
+def test_unknown_pages(tmp_path):
+    with pytest.raises(KeyError, match="nobody-report-2020-p01"):
+        data.render_pages(["nobody-report-2020-p01"], PIXELS, tmp_path)
+    document = data.load_documents("dev")[0]
+    with pytest.raises(IndexError, match="no page 99"):
+        data.render_pages([f"{document['document_id']}-p99"], PIXELS, tmp_path)
+    with pytest.raises(ValueError, match="not a page id"):
+        data.render_pages(["page 3"], PIXELS, tmp_path)
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_missing_and_broken_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "DATA", tmp_path)
+    data._records.cache_clear()
+    try:
+        with pytest.raises(FileNotFoundError, match=r"data/jargon.json is missing.*git checkout"):
+            data.load_jargon()
+        (tmp_path / "jargon.json").write_text("{")
+        with pytest.raises(ValueError, match=r"data/jargon.json is not JSON.*git checkout"):
+            data.load_jargon()
+        with pytest.raises(FileNotFoundError, match=r"data/queries.jsonl is missing.*git checkout"):
+            data.load_queries("dev")
+        (tmp_path / "queries.jsonl").write_text('{"split": "dev"}\n{"split"')
+        with pytest.raises(ValueError, match=r"Line 2 of data/queries.jsonl"):
+            data.load_queries("dev")
+    finally:
+        data._records.cache_clear()
+
+
+def test_retrieval_task(rows, folder):
+    corpus = data._build_corpus("dev", PIXELS, folder)
+    assert tuple(corpus.column_names) == data._CORPUS_COLUMNS and len(corpus) == 600
+    assert 0.1 < 1 - sum(corpus["has_text"]) / 600 < 0.25
+    queries, pages, relevant = dataset.retrieval_task(rows, corpus)
+    assert list(queries) == list(relevant) == rows["query_id"][:] and len(pages) == 600
+    assert set().union(*relevant.values()) <= set(pages)
+    assert all(image.mode == "RGB" for image in pages.values())
+    with pytest.raises(ValueError, match="not in the corpus"):
+        dataset.retrieval_task(
+            rows, corpus.filter(lambda page: page != rows[0]["page_id"], input_columns="page_id")
+        )
+
+
+def test_train_rows_cuts_train(monkeypatch, tmp_path):
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
+    monkeypatch.setattr(data, "SPLITS", ("train",))
+    splits = data.load_dataset(replace(SMALL, max_pixels=PIXELS, train_rows=5))
+    assert len(splits["train"]) == 5 and list(tmp_path.glob("small/dataset/pages-*"))
+
+
+def test_load_split_renders_its_own_rows_only(monkeypatch, tmp_path):
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
+    few = data.load_split(replace(SMALL, max_pixels=PIXELS), "dev", limit=3)
+    queries = data.load_queries("dev")[:3]
+    assert few["query_id"][:] == [query["query_id"] for query in queries]
+    needed = {page for query in queries for page in (query["page_ids"][0], *query["negative_ids"])}
+    assert {file.stem for file in tmp_path.rglob("*.png")} == needed
+    with pytest.raises(ValueError, match="no split"):
+        data.load_split(SMALL, "test")
+
+
+@pytest.fixture
+def hub(rows, monkeypatch):
+    """The full profile's data set, without the hub: 12 rows for each configuration."""
+    plain = rows.select_columns(list(dataset.COLUMNS))
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, config, split: plain)
+    return replace(FULL, train_rows=7)
+
+
+def test_hub_rows_get_ids(hub):
+    splits = data.load_dataset(hub)
+    assert {name: len(part) for name, part in splits.items()} == {"train": 7, "dev": 2, "eval": 12}
+    for part in splits.values():
+        dataset.check_columns(part)
+        assert tuple(part.column_names) == (*dataset.COLUMNS, *data._ID_COLUMNS)
+    assert not set(splits["train"]["query"]) & set(splits["dev"]["query"])
+    assert data.load_split(hub, "dev", limit=1)["query"][:] == splits["dev"]["query"][:1]
+
+
+def test_hub_corpus_holds_positives_then_negatives(hub, rows):
+    corpus = data.load_corpus(hub, "eval")
+    assert len(corpus) == 60 and len(set(corpus["page_id"])) == 60
+    assert corpus[0]["image"].tobytes() == rows[0]["image"].tobytes()
+    assert corpus[12]["image"].tobytes() == rows[0]["negative_0"].tobytes()
+    splits = data.load_dataset(hub)
+    queries, pages, relevant = dataset.retrieval_task(splits["eval"], corpus, max_pixels=32 * 64)
+    assert len(queries) == 12 and all(image.width * image.height <= 32 * 64 for image in pages.values())
+    assert relevant["eval-00003"] == {"eval-00003-image"}

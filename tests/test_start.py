@@ -1,0 +1,77 @@
+"""helpers.course.start: one call that starts a notebook, and what it says about packages."""
+
+import random
+from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
+
+import pytest
+
+from helpers.course import begin, start
+from helpers.course.profiles import get_profile
+
+
+@pytest.fixture(autouse=True)
+def runs(monkeypatch, tmp_path):
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
+    return tmp_path
+
+
+def test_begin_checks_seeds_and_makes_the_folder(runs, capsys):
+    profile, section, output_dir = begin("04_train_embedding", "small", seed=7, batch_size=None)
+    drawn = random.random()
+    assert profile == get_profile("small", seed=7)
+    assert output_dir == runs / "small" / "04_train_embedding" and output_dir.is_dir()
+    assert section.notebook == "04_train_embedding"
+    shown = capsys.readouterr().out
+    assert shown.startswith("profile: small\nmodel: data/checkpoints/small-embedding\nPython: 3.")
+    begin("04_train_embedding", "small", seed=7)
+    assert random.random() == drawn
+
+
+def test_a_tier_is_looked_for_where_the_profile_has_one(monkeypatch):
+    monkeypatch.setattr(start, "check_profile", lambda *args: None)
+    monkeypatch.setattr(start.hardware, "tier", lambda: "16gb")
+    assert begin("04_train_embedding", "full").profile.dtype == "float16"
+    assert begin("04_train_embedding", "full", tier="24gb").profile.dtype == "bfloat16"
+    monkeypatch.setattr(start.hardware, "tier", lambda: pytest.fail("nothing to look for"))
+    assert begin("04_train_embedding", "small").profile.tier is None
+
+
+def test_random_weights_are_built_once(monkeypatch, runs):
+    built = []
+    monkeypatch.setattr(start.random_model, "build", lambda *arguments: built.append(arguments))
+    begin("04_train_embedding", "full-dry", cut_sizes=16)
+    assert built == [(runs / "full-dry" / "random-qwen3-vl-2b-cut-16", 16)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"profile": "huge"}, "no profile 'huge'"),
+        ({"profile": "small", "batch_size": 2.5}, "batch_size must be a whole number above 0, not 2.5"),
+        ({"profile": "small", "tier": "8gb"}, "no tier '8gb'"),
+    ],
+)
+def test_wrong_arguments_stop_before_anything_is_written(arguments, message, runs):
+    with pytest.raises(ValueError, match=message):
+        begin("04_train_embedding", **arguments)
+    assert not list(runs.iterdir())
+
+
+def test_a_package_loaded_in_another_version_asks_for_a_restart(monkeypatch):
+    monkeypatch.setitem(start.sys.modules, "numpy", SimpleNamespace(__version__="1.0"))
+    with pytest.raises(RuntimeError, match="numpy 1.0 is still loaded: restart the kernel, run this again"):
+        begin("00_start_here", "small")
+
+
+def test_a_missing_package_is_named_with_the_command(monkeypatch):
+    version = start.version
+
+    def without_peft(name):
+        if name == "peft":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(start, "version", without_peft)
+    with pytest.raises(RuntimeError, match="^peft not installed: run `.*pip install -r .*requirements.txt`"):
+        begin("00_start_here", "small")
