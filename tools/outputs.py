@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.clean:
             prepare_environment(profile)
             check_profile(profile)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     for file in notebooks:

@@ -300,7 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
         ledger.read(profile)
         prepare_environment(profile)
         check_profile(profile, allow_cpu=bool(parameters.get("ALLOW_CPU")))
-    except (ValueError, RuntimeError, FileNotFoundError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     folder = run_dir(profile)

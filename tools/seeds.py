@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
                 say(
                     f"seed {seed}: NDCG@10 {scores['base']:.4f} -> {scores['finetuned']:.4f}, {seconds:.0f} s"
                 )
-    except (ValueError, RuntimeError, FileNotFoundError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

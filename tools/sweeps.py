@@ -177,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
         prepare_environment(profile)
         check_profile(profile)
         measured = {table: load(table) for table in options.table}
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     made_on = {"device": device_name(), "versions": ledger.versions(), "held": held(profile)}

@@ -15,6 +15,7 @@ from helpers.course.profiles import PROFILES, ROOT, check_profile, get_profile, 
 from helpers.settings import Settings
 
 _RELOADED = ("torch", "transformers", "datasets", "numpy")  # what an install may replace while it is in use
+_RUNNERS = ("jupyterlab", "papermill")  # they run notebooks, and others do too
 
 
 class Begun(NamedTuple):
@@ -72,18 +73,23 @@ def begin(
 def _check_packages() -> None:
     """Raise RuntimeError where a package of requirements.txt is missing, or was replaced while in use."""
     requirements = ROOT / "requirements.txt"
-    missing = []
-    for name in re.findall(r"^[A-Za-z][\w.-]*", requirements.read_text(encoding="utf-8"), flags=re.MULTILINE):
-        try:
-            version(name)
-        except PackageNotFoundError:
-            missing.append(name)
+    text = requirements.read_text(encoding="utf-8") if requirements.is_file() else ""
+    wanted = re.findall(r"^[A-Za-z][\w.-]*", text, flags=re.MULTILINE)
+    missing = [name for name in wanted if name not in _RUNNERS and not _installed(name)]
     if missing:
         raise RuntimeError(
             f"{', '.join(missing)} not installed: run `{sys.executable} -m pip install -r {requirements}`, "
             "restart the kernel, run this again."
         )
     for name in _RELOADED:
-        loaded = getattr(sys.modules.get(name), "__version__", None)
-        if loaded and loaded.split("+")[0] != version(name).split("+")[0]:
+        loaded, installed = getattr(sys.modules.get(name), "__version__", None), _installed(name)
+        if loaded and installed and loaded.split("+")[0] != installed.split("+")[0]:
             raise RuntimeError(f"{name} {loaded} is still loaded: restart the kernel, run this again.")
+
+
+def _installed(name: str) -> str | None:
+    """The version of a package that is installed, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
