@@ -85,8 +85,6 @@ class Settings:
     # Reranker
     reranker_batch_size: int = 16  # (query, page) pairs per step
     reranker_learning_rate: float = 2e-5
-    reranker_head_learning_rate: float = 3e-4  # of a new score head
-    reranker_head_epochs: int = 1  # passes over the pairs with a new score head; without one, one
     reranker_train_queries: int = 2000
     reranker_freeze_vision: bool = False  # train the text model only
     reranker_negatives: int = 4  # negatives per query in training

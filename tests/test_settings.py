@@ -47,7 +47,7 @@ WRONG = [
     ("adapter_layers", "q_proj", "a list of strings"),
     ("adapter_layers", ["q_proj", 1], "a list of strings"),
     ("seed", -1, "a whole number of 0 or more"),
-    ("reranker_head_epochs", 1.5, WHOLE),
+    ("reranker_batch_size", 1.5, WHOLE),
     ("reranker_margin", -0.05, "a number of 0 or more or None"),
     ("candidates", "abc", WHOLE),
     ("tier", "8gb", "one of 16gb, 24gb, 80gb or None"),

@@ -124,7 +124,7 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
         ("feature_extraction", "feature-extraction reranker"),
     ):
         pair, mixed = reranked.get(key, {}), f"{key}_mixed"
-        note = "its score head is still random" if key == "feature_extraction" else ""
+        note = "only its score head is fitted" if key == "feature_extraction" else ""
         add("Rerank", f"{name}, before fine-tuning", pair.get("base"), note)
         for part, value, interval_of in (
             (", fine-tuned", pair.get("finetuned"), key),
