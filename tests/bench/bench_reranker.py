@@ -136,10 +136,13 @@ def main() -> int:
         for way, (model, kept, optimizer) in loaded.items():
             forget(kept)
             seconds[way]["training"].append(timed(train, model, pairs, optimizer)[0])
-    rates = {way: {work: len(pairs) / median(each) for work, each in of.items()} for way, of in seconds.items()}
+    rates = {
+        way: {work: len(pairs) / median(rounds) for work, rounds in each.items()}
+        for way, each in seconds.items()
+    }
     for work in ("scoring", "training"):
         plain, course = (rates[way][work] for way in WAYS)
-        print(f"{work:9} plain {plain:6.1f} pairs/s, course {course:6.1f} pairs/s: {course / plain:.2f} times")
+        print(f"{work:9} plain {plain:6.1f}, course {course:6.1f} pairs/s: {course / plain:.2f} times")
     print(f"largest difference between two scores of a pair: {difference:.1e}")
     result = {
         "ratio": round(rates["course"]["scoring"] / rates["plain"]["scoring"], 3),
