@@ -32,23 +32,11 @@ def test_notebooks_run_with_the_full_profile(standin_hub, tmp_path):
     assert FULL.embedding_model in text
 
 
-# The fresh process is to score the same few pages as the shortened notebook.
-RELOAD = (
-    'task = retrieval_task(load_dataset(profile)["eval"], load_corpus(profile, "eval"), profile.max_pixels)\n'
-)
-SHORTER_RELOAD = """rows, corpus = load_dataset(profile)["eval"], load_corpus(profile, "eval")
-rows = rows.select(range(8))
-answers, ids = set().union(*rows["page_ids"]), corpus["page_id"]
-corpus = corpus.select([i for i, page in enumerate(ids) if i < 12 or page in answers])
-task = retrieval_task(rows, corpus, profile.max_pixels)
-"""
-
-
 @pytest.mark.slow
 def test_full_dry_trains_random_weights_of_cut_sizes(tmp_path):
     """Notebook 04 with the architecture of the 2B model, a sixteenth of its sizes, on a few bundled pages."""
     file = tmp_path / "04_train_embedding.ipynb"
-    file.write_text(json.dumps(planted({RELOAD: SHORTER_RELOAD})), encoding="utf-8")
+    file.write_text(json.dumps(planted({})), encoding="utf-8")
     parameters = {"PROFILE": "full-dry", "CUT_SIZES": 16, "TRAIN_ROWS": 8, "BATCH_SIZE": 4, "MAX_STEPS": 2}
     parameters |= {"ADAPTER_RANK": 4}  # the way of the smaller tiers
     shown = papermill(file, tmp_path, **parameters)

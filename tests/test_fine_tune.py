@@ -1,0 +1,29 @@
+"""tools/fine_tune.py, which sweeps, seeds and benchmarks repeat, trains as notebook 04 does."""
+
+import json
+
+import pytest
+from transformers import TrainerCallback
+
+from helpers.course.profiles import get_profile
+from tools.fine_tune import fine_tune, whole_training
+
+
+class UntilFirstLog(TrainerCallback):
+    """Stops a training at its first report, and keeps it."""
+
+    def on_log(self, args, state, control, logs, **kwargs):
+        if "loss" in logs:
+            self.step, self.loss = state.global_step, float(logs["loss"])
+            control.should_training_stop = True
+
+
+@pytest.mark.slow
+def test_the_first_steps_are_those_of_notebook_04(course):
+    (last,) = (course.folder / "04_train_embedding" / "checkpoints").glob("checkpoint-*")
+    history = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    first = next(entry for entry in history if "loss" in entry)
+    stopped = UntilFirstLog()
+    fine_tune(whole_training(get_profile("small")), callbacks=[stopped])
+    assert stopped.step == first["step"] >= 2
+    assert stopped.loss == pytest.approx(float(first["loss"]), rel=1e-3)
