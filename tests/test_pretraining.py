@@ -2,46 +2,24 @@
 
 import json
 import sys
-from argparse import Namespace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from helpers.profiles import ROOT
+from tests import tiny_pretraining
+from tests.tiny_pretraining import asked
 
 sys.path.insert(0, str(ROOT / "data" / "make"))
 import pretraining_pages as pages  # noqa: E402
 import small_checkpoint  # noqa: E402
 
-WORDS = "total market river winter office paper growth energy street number health music garden".split()
-
 
 @pytest.fixture
 def work(tmp_path, monkeypatch):
     """An empty working folder, with a few words and one of matplotlib's typefaces."""
-    import matplotlib
-
-    source = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    assets = tmp_path / "assets"
-    (assets / "fonts").mkdir(parents=True)
-    (assets / "fonts" / "dejavu__a.ttf").write_bytes(source.read_bytes())
-    (assets / "words.txt").write_text("\n".join(WORDS * 20))
-    monkeypatch.setattr(small_checkpoint, "WORK", tmp_path)
-    monkeypatch.setattr(small_checkpoint, "ASSETS", assets)
-    monkeypatch.setattr(small_checkpoint, "FONTS", {"dejavu": (str(source), None, "fonts-dejavu-core")})
-    monkeypatch.setattr(small_checkpoint, "evaluate", lambda reader, **_: {"ndcg@10": 0.5})
+    tiny_pretraining.prepare(tmp_path, monkeypatch.setattr)
     return tmp_path
-
-
-def asked(**changes) -> Namespace:
-    """What the command line gives for seconds of ``see``."""
-    given = {
-        "stage": "see", "minutes": 0.04, "pages": None, "device": "cpu", "batch": 21, "processes": 1,
-        "workers": 0, "replay": 1, "threads": 1, "lr": 0, "bf16": False, "shape": None, "fresh": False,
-        "eyes": False, "compile": False, "seed": 7, "report": 0.5, "evaluate_every": 300,
-    }  # fmt: skip
-    return Namespace(**(given | changes))
 
 
 def test_a_killed_stage_goes_on_and_a_finished_one_has_more(work, capsys):
