@@ -22,21 +22,17 @@ from helpers.profiles import ROOT
 from tests import tiny_pretraining
 
 sys.path.insert(0, str(ROOT / "data" / "make"))
-import small_checkpoint  # noqa: E402
-from held_out_pages import HeldOutMaker  # noqa: E402
-from pretraining_pages import FORMATS, PageMaker, WordBank, make_query  # noqa: E402
-from small_checkpoint import (  # noqa: E402
-    OWN,
-    STAGES,
-    export,
-    load_or_build_processor,
-    log_file,
-    make_batch,
-    start,
-    state_file,
-)
+from pretraining import batches, places  # noqa: E402
+from pretraining.bank import WordBank  # noqa: E402
+from pretraining.batches import make_batch  # noqa: E402
+from pretraining.canvas import FORMATS  # noqa: E402
+from pretraining.export import export  # noqa: E402
+from pretraining.held_out import HeldOutMaker  # noqa: E402
+from pretraining.model import load_or_build_processor  # noqa: E402
+from pretraining.pages import PageMaker, make_query  # noqa: E402
+from pretraining.state import OWN, STAGES, log_file, state_file  # noqa: E402
+from pretraining.train import start  # noqa: E402
 
-batches = places = small_checkpoint
 SHIPPED = places.OUT
 GOLDENS = json.loads(Path(__file__).with_name("goldens_pretraining.json").read_text())
 #: Figures of a step that are losses; the others, how often something is right, jump from one CPU to another.
@@ -48,7 +44,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests import tiny_pretraining
 tiny_pretraining.prepare(Path({folder!r}))
-from {module} import start
+from pretraining.train import start
 if __name__ == "__main__":
     start(tiny_pretraining.asked(pages=24, batch=24, processes=2, report=-1, fresh=True))
 """
@@ -174,7 +170,7 @@ def load(name: str, folder: Path):
 def test_two_processes_average_their_gradients(work):
     """Adam's first moments tell the gradients of all steps; the loss is that of the first process."""
     script = work / "train.py"
-    script.write_text(TWO_PROCESSES.format(root=str(ROOT), folder=str(work), module=start.__module__))
+    script.write_text(TWO_PROCESSES.format(root=str(ROOT), folder=str(work)))
     ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr
     assert not list(work.glob("store-*"))

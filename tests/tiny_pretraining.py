@@ -8,7 +8,7 @@ from pathlib import Path
 from helpers.profiles import ROOT
 
 sys.path.insert(0, str(ROOT / "data" / "make"))
-import small_checkpoint  # noqa: E402
+from pretraining import assets, places, train  # noqa: E402
 
 WORDS = "total market river winter office paper growth energy street number health music garden".split()
 
@@ -25,15 +25,15 @@ def prepare(folder: Path, replace: Callable = setattr) -> None:
 
     ``replace`` sets an attribute, as ``setattr`` or ``monkeypatch.setattr`` do.
     """
-    assets = folder / "assets"
-    if not assets.is_dir():
-        (assets / "fonts").mkdir(parents=True)
-        (assets / "fonts" / "dejavu__a.ttf").write_bytes(Path(typeface()).read_bytes())
-        (assets / "words.txt").write_text("\n".join(WORDS * 20))
-    replace(small_checkpoint, "WORK", folder)
-    replace(small_checkpoint, "ASSETS", assets)
-    replace(small_checkpoint, "FONTS", {"dejavu": (typeface(), None, "fonts-dejavu-core")})
-    replace(small_checkpoint, "evaluate", lambda reader, **_: {"ndcg@10": 0.5})
+    held = folder / "assets"
+    if not held.is_dir():
+        (held / "fonts").mkdir(parents=True)
+        (held / "fonts" / "dejavu__a.ttf").write_bytes(Path(typeface()).read_bytes())
+        (held / "words.txt").write_text("\n".join(WORDS * 20))
+    replace(places, "WORK", folder)
+    replace(places, "ASSETS", held)
+    replace(assets, "FONTS", {"dejavu": (typeface(), None, "fonts-dejavu-core")})
+    replace(train, "evaluate", lambda reader, **_: {"ndcg@10": 0.5})
 
 
 def asked(**changes) -> Namespace:
