@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from course_domain import COVER, SEED, Period
-from course_pages import Document, Page
+from course_sheet import Document, Page
 
 STYLES = ("question", "keywords", "paraphrase", "lookup")
 SHARES = (0.25, 0.22, 0.29, 0.24)
