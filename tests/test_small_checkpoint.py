@@ -5,6 +5,7 @@ import random
 import re
 import struct
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +234,19 @@ def test_generator_is_broad_and_apart_from_the_course_documents():
         assert not re.search(r"(import|from) (documents|course_)", text), file.name
     for file in (ROOT / "data" / "make").glob("course_*.py"):
         assert "pretraining" not in file.read_text()
+
+
+def test_files_are_short_and_their_imports_have_no_circle():
+    make = ROOT / "data" / "make"
+    for file in make.rglob("*.py"):
+        assert len(file.read_text().splitlines()) <= 600, file.name
+    imported = {}
+    for file in (make / "pretraining").glob("[!_]*.py"):
+        found = re.findall(r"^ *from \.(?:(\w+) import| import (.+))", file.read_text(), re.MULTILINE)
+        imported[file.stem] = {name for pair in found for part in pair for name in re.findall(r"\w+", part)}
+    assert imported["export"] >= {"assets", "places", "model"}
+    order = list(TopologicalSorter(imported).static_order())  # a CycleError names the circle
+    assert order.index("words") < order.index("pages") < order.index("train")
 
 
 def test_same_seed_same_pages(maker):

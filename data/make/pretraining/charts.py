@@ -2,15 +2,16 @@
 
 import numpy as np
 
+from .canvas import Page
 from .text_layouts import key_values, prose
 
 
-def chart_area(p, low=0.45, high=0.85):
+def chart_area(p: Page, low: float = 0.45, high: float = 0.85) -> tuple[float, float, float, float]:
     height = (p.bottom - p.y) * p.rng.uniform(low, high)
     return p.margin, p.y, p.w - p.margin, p.y + max(height, 50)
 
 
-def vertical_bars(p):
+def vertical_bars(p: Page) -> None:
     x0, y0, x1, y1 = chart_area(p)
     n = p.rng.randint(3, 6 if p.w > 250 else 5)
     step = (x1 - x0) / n
@@ -40,7 +41,7 @@ def vertical_bars(p):
     prose(p)
 
 
-def horizontal_bars(p):
+def horizontal_bars(p: Page) -> None:
     n = p.rng.randint(3, 7)
     step = min((p.bottom - p.y) / n, p.body * 2.2)
     left = p.inner * p.rng.uniform(0.3, 0.45)
@@ -59,7 +60,7 @@ def horizontal_bars(p):
         p.y += step
 
 
-def stacked_bars(p):
+def stacked_bars(p: Page) -> None:
     x0, y0, x1, y1 = chart_area(p, 0.4, 0.65)
     n, parts = p.rng.randint(3, 5), p.rng.randint(2, 3)
     step = (x1 - x0) / n
@@ -82,7 +83,7 @@ def stacked_bars(p):
     legend(p, parts)
 
 
-def legend(p, n):
+def legend(p: Page, n: int) -> None:
     for j in range(n):
         if p.y > p.bottom - p.body:
             return
@@ -92,7 +93,7 @@ def legend(p, n):
         p.y += p.body * 1.45
 
 
-def line_chart(p):
+def line_chart(p: Page) -> None:
     x0, y0, x1, y1 = chart_area(p, 0.4, 0.7)
     base, n = y1 - p.body * 1.3, p.rng.randint(4, 8)
     left = x0 + 24
@@ -126,7 +127,7 @@ def line_chart(p):
     prose(p)
 
 
-def area_chart(p):
+def area_chart(p: Page) -> None:
     x0, y0, x1, y1 = chart_area(p, 0.35, 0.6)
     pts = [(x0 + i * (x1 - x0) / 6, p.rng.uniform(y0, y1)) for i in range(7)]
     p.draw.polygon([(x * p.k, y * p.k) for x, y in [(x0, y1)] + pts + [(x1, y1)]], fill=p.palette[0])
@@ -135,7 +136,7 @@ def area_chart(p):
     key_values(p)
 
 
-def pie(p, hole=False):
+def pie(p: Page, hole: bool = False) -> None:
     n = p.rng.randint(3, 5)
     s = min(p.inner * 0.55, (p.bottom - p.y) * 0.6)
     wide = p.w > 300
@@ -164,11 +165,11 @@ def pie(p, hole=False):
         legend(p, n)
 
 
-def donut(p):
+def donut(p: Page) -> None:
     pie(p, hole=True)
 
 
-def scatter(p):
+def scatter(p: Page) -> None:
     x0, y0, x1, y1 = chart_area(p, 0.4, 0.7)
     p.rect(x0, y0, x1, y1 - 14, outline=p.ink)
     for _ in range(p.rng.randint(8, 25)):
@@ -179,7 +180,7 @@ def scatter(p):
     key_values(p)
 
 
-def gauges(p):
+def gauges(p: Page) -> None:
     for _ in range(p.rng.randint(3, 5)):
         if p.y > p.bottom - p.body * 2.4:
             return

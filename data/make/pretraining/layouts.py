@@ -1,5 +1,6 @@
 """All layout families of pretraining, and the bodies that are neither plain text nor charts."""
 
+from .canvas import Page
 from .charts import (
     area_chart,
     chart_area,
@@ -28,7 +29,7 @@ from .text_layouts import (
 )
 
 
-def tiles(p):
+def tiles(p: Page) -> None:
     cols, rows, gap = p.rng.choice([(2, 2), (2, 3), (3, 2)] if p.w > 300 else [(2, 2), (2, 3), (1, 3)]) + (6,)
     w, h = (p.inner - gap * (cols - 1)) / cols, min((p.bottom - p.y - gap * (rows - 1)) / rows, 62)
     if h < 28:
@@ -43,7 +44,7 @@ def tiles(p):
         p.text(x + w / 2, y + h * 0.58, label, align="center", fit=w - 6)
 
 
-def timeline_vertical(p):
+def timeline_vertical(p: Page) -> None:
     x = p.margin + 5
     p.line([(x, p.y), (x, p.bottom)], p.accent, 2)
     while p.y < p.bottom - p.body * 2.4:
@@ -56,7 +57,7 @@ def timeline_vertical(p):
         p.y += p.body * 3
 
 
-def timeline_horizontal(p):
+def timeline_horizontal(p: Page) -> None:
     n = p.rng.randint(3, 5 if p.w > 300 else 3)
     y, step = p.y + 26, p.inner / n
     p.line([(p.margin, y), (p.w - p.margin, y)], p.accent, 2)
@@ -71,7 +72,7 @@ def timeline_horizontal(p):
     prose(p)
 
 
-def boxes_flow(p):
+def boxes_flow(p: Page) -> None:
     n = p.rng.randint(3, 4)
     if p.w > 300:
         w, gap = (p.inner - 14 * (n - 1)) / n, 14
@@ -102,7 +103,7 @@ def boxes_flow(p):
     prose(p)
 
 
-def org_chart(p):
+def org_chart(p: Page) -> None:
     p.rect(p.w / 2 - 50, p.y, p.w / 2 + 50, p.y + 18, fill=p.tint(), outline=p.accent)
     p.text(p.w / 2, p.y + 3, p.note(f"{p.words.name()} {p.words.name()}"), align="center", fit=96)
     n = 2 if p.w < 300 else 3
@@ -117,7 +118,7 @@ def org_chart(p):
     bullets(p)
 
 
-def letter(p):
+def letter(p: Page) -> None:
     p.text(p.margin, p.y, p.note(f"{p.words.name()} {p.words.name()}"), fit=p.inner)
     p.y += p.body * 1.4
     p.text(
@@ -138,7 +139,7 @@ def letter(p):
     )
 
 
-def memo(p):
+def memo(p: Page) -> None:
     for label in ("To", "From", "Re"):
         p.text(p.margin, p.y, f"{label}: {p.note(p.words.title(1, 3))}", fit=p.inner)
         p.y += p.body * 1.4
@@ -147,7 +148,7 @@ def memo(p):
     prose(p)
 
 
-def faq(p):
+def faq(p: Page) -> None:
     while p.y < p.bottom - p.body * 3.2:
         p.y = p.paragraph(
             p.margin, p.y, "Q: " + p.note(p.words.phrase(3, 6)) + "?", p.inner, bold=True, max_lines=2
@@ -155,7 +156,7 @@ def faq(p):
         p.y = p.paragraph(p.margin, p.y, "A: " + p.words.sentence(), p.inner, max_lines=3) + 4
 
 
-def quote(p):
+def quote(p: Page) -> None:
     p.rect(p.margin, p.y, p.margin + 3, p.y + 70, fill=p.accent)
     end = p.paragraph(
         p.margin + 10, p.y + 2, p.words.sentence(8, 14), p.inner - 12, p.body * 1.3, max_lines=5
@@ -171,7 +172,7 @@ def quote(p):
     prose(p)
 
 
-def checklist(p):
+def checklist(p: Page) -> None:
     while p.y < p.bottom - p.body * 1.6:
         p.rect(p.margin, p.y + 1, p.margin + 9, p.y + 10, outline=p.ink)
         if p.rng.random() < 0.5:
@@ -180,7 +181,7 @@ def checklist(p):
         p.y += p.body * 1.7
 
 
-def agenda(p):
+def agenda(p: Page) -> None:
     hour = p.rng.randint(8, 10)
     while p.y < p.bottom - p.body * 1.6:
         when = f"{hour}:{p.rng.choice(['00', '15', '30', '45'])}"
@@ -192,7 +193,7 @@ def agenda(p):
         hour += 1
 
 
-def comparison(p):
+def comparison(p: Page) -> None:
     gap = 8
     w = (p.inner - gap) / 2
     top = p.y
@@ -208,7 +209,7 @@ def comparison(p):
             y += p.body * 1.5
 
 
-def glossary(p):
+def glossary(p: Page) -> None:
     while p.y < p.bottom - p.body * 2.5:
         term = p.note(p.words.title(1, 2))
         p.text(p.margin, p.y, term, bold=True, fit=p.inner)
@@ -218,7 +219,7 @@ def glossary(p):
         )
 
 
-def contents_page(p):
+def contents_page(p: Page) -> None:
     page = 1
     while p.y < p.bottom - p.body * 1.5:
         p.text(p.margin, p.y, p.note(p.words.title(1, 3)), fit=p.inner - 30)
@@ -227,7 +228,7 @@ def contents_page(p):
         p.y += p.body * 1.6
 
 
-def cover(p):
+def cover(p: Page) -> None:
     r = p.rng
     p.y += r.uniform(0, 60)
     if p.y < p.bottom - 60:
@@ -238,7 +239,7 @@ def cover(p):
     p.text(p.margin, p.y, p.note(p.words.title(2, 4)), fit=p.inner)
 
 
-def spec_drawing(p):
+def spec_drawing(p: Page) -> None:
     x0, y0, x1, y1 = chart_area(p, 0.35, 0.5)
     cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
     p.rng.choice([p.rect, p.ellipse])(cx - 32, cy - 20, cx + 32, cy + 20, outline=p.ink)
@@ -257,7 +258,7 @@ def spec_drawing(p):
     numbered(p)
 
 
-def manual_steps(p):
+def manual_steps(p: Page) -> None:
     for i in range(p.rng.randint(2, 4)):
         if p.y > p.bottom - 30:
             return
@@ -270,7 +271,7 @@ def manual_steps(p):
         )
 
 
-def cards(p):
+def cards(p: Page) -> None:
     while p.y < p.bottom - p.body * 4:
         p.rect(p.margin, p.y, p.w - p.margin, p.y + p.body * 3.6, outline=p.accent, radius=4)
         p.text(
@@ -280,7 +281,7 @@ def cards(p):
         p.y += p.body * 4
 
 
-def notice(p):
+def notice(p: Page) -> None:
     p.rect(p.margin, p.y, p.w - p.margin, min(p.bottom, p.y + 80), fill=p.accent, radius=5)
     color = (255, 255, 255) if not p.dark else (0, 0, 0)
     p.paragraph(
@@ -298,7 +299,7 @@ def notice(p):
     key_values(p)
 
 
-def codes_list(p):
+def codes_list(p: Page) -> None:
     while p.y < p.bottom - p.body * 1.5:
         code, what = p.words.code(), p.words.title(1, 2)
         p.content.facts.append((what, code))

@@ -1,7 +1,9 @@
 """Bodies of pages that are text: lists, prose, columns, tables, forms. One function a layout family."""
 
+from .canvas import Page
 
-def bullets(p, mark=None):
+
+def bullets(p: Page, mark: str | None = None) -> None:
     mark = mark or p.rng.choice(["•", "-", "*", "+", "#"])
     for i in range(p.rng.randint(3, 6)):
         if p.y > p.bottom - p.body:
@@ -15,11 +17,11 @@ def bullets(p, mark=None):
         p.y = p.paragraph(p.margin + 14, p.y, s, p.inner - 14) + 3
 
 
-def numbered(p):
+def numbered(p: Page) -> None:
     bullets(p, "1")
 
 
-def prose(p):
+def prose(p: Page) -> None:
     while p.y < p.bottom - p.body * 1.5:
         p.y = (
             p.paragraph(
@@ -29,7 +31,7 @@ def prose(p):
         )
 
 
-def prose_heads(p):
+def prose_heads(p: Page) -> None:
     while p.y < p.bottom - p.body * 3.5:
         p.y = p.paragraph(
             p.margin,
@@ -44,7 +46,7 @@ def prose_heads(p):
         p.y = p.paragraph(p.margin, p.y, p.words.sentence(6, 14), p.inner, max_lines=4) + p.body * 0.4
 
 
-def columns(p, n=2):
+def columns(p: Page, n: int = 2) -> None:
     gap, top = 8, p.y
     w = (p.inner - gap * (n - 1)) / n
     for i in range(n):
@@ -55,11 +57,11 @@ def columns(p, n=2):
             y = p.paragraph(x, y, p.words.sentence(6, 14), w) + 3
 
 
-def columns3(p):
+def columns3(p: Page) -> None:
     columns(p, 3) if p.w > 300 else columns(p, 2)
 
 
-def table(p, rows=None, cols=None, rule=None):
+def table(p: Page, rows: int | None = None, cols: int | None = None, rule: str | None = None) -> None:
     r = p.rng
     cols = cols or r.choice([2, 2, 3, 3, 4] if p.w > 250 else [2, 2, 3])
     rh = p.body * r.uniform(1.35, 1.8)
@@ -96,13 +98,13 @@ def table(p, rows=None, cols=None, rule=None):
             p.line([(x, p.y - rh * (rows + 1)), (x, p.y)], (150, 150, 150))
 
 
-def table_text(p):
+def table_text(p: Page) -> None:
     table(p, rows=p.rng.randint(2, 5))
     p.y += 5
     prose(p)
 
 
-def key_values(p):
+def key_values(p: Page) -> None:
     r = p.rng
     sep = r.choice([":", "", " =", "..."])
     while p.y < p.bottom - p.body * 1.3:
@@ -117,7 +119,7 @@ def key_values(p):
         p.y += p.body * 1.6
 
 
-def form(p):
+def form(p: Page) -> None:
     while p.y < p.bottom - p.body * 3:
         label, value = p.fact(1, 2)
         p.text(p.margin, p.y, label, p.body * 0.95, fit=p.inner)
@@ -127,7 +129,7 @@ def form(p):
         p.y += p.body * 1.9
 
 
-def invoice(p):
+def invoice(p: Page) -> None:
     p.text(
         p.margin,
         p.y,
@@ -142,7 +144,7 @@ def invoice(p):
     p.text(p.w - p.margin, p.y + 3, f"{label} {value}", p.body * 1.15, bold=True, align="right", fit=p.inner)
 
 
-def receipt(p):
+def receipt(p: Page) -> None:
     for _ in range(p.rng.randint(4, 9)):
         if p.y > p.bottom - p.body * 1.4:
             return
