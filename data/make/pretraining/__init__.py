@@ -2,8 +2,8 @@
 
 Pages: ``words``, ``canvas``, ``headers``, ``text_layouts``, ``charts`` and ``layouts``, put together by
 ``pages`` and ``bank``; those of ``held_out`` no training may see. Training: ``model``, ``batches``,
-``reader``, ``losses``, ``state``, ``train``. Then ``export`` writes checkpoints and ``reading`` measures them.
-Files lie where ``places`` says; words and fonts come from ``assets``.
+``reader``, ``losses``, ``state``, ``train``. Then ``export`` writes checkpoints and ``reading`` measures
+them. Files lie where ``places`` says; words and fonts come from ``assets``.
 """
 
 import sys
