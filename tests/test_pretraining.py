@@ -1,64 +1,55 @@
 """data/make/small_checkpoint.py: a training that is killed goes on, and what it cannot do it says at once."""
 
 import json
+import subprocess
 import sys
-from argparse import Namespace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from helpers.course.profiles import ROOT
+from tests import tiny_pretraining
+from tests.tiny_pretraining import asked
 
 sys.path.insert(0, str(ROOT / "data" / "make"))
-import pretraining_pages as pages  # noqa: E402
-import small_checkpoint  # noqa: E402
-
-WORDS = "total market river winter office paper growth energy street number health music garden".split()
+from pretraining import assets, pages, places, train  # noqa: E402
+from pretraining.batches import SLOTS, dense_targets  # noqa: E402
+from pretraining.model import build_model, load_or_build_processor  # noqa: E402
+from pretraining.reader import Reader  # noqa: E402
+from pretraining.state import HEADS, STAGES, load_shipped, log_file, state_file, take_eyes  # noqa: E402
+from pretraining.train import start  # noqa: E402
 
 
 @pytest.fixture
 def work(tmp_path, monkeypatch):
     """An empty working folder, with a few words and one of matplotlib's typefaces."""
-    import matplotlib
-
-    source = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    assets = tmp_path / "assets"
-    (assets / "fonts").mkdir(parents=True)
-    (assets / "fonts" / "dejavu__a.ttf").write_bytes(source.read_bytes())
-    (assets / "words.txt").write_text("\n".join(WORDS * 20))
-    monkeypatch.setattr(small_checkpoint, "WORK", tmp_path)
-    monkeypatch.setattr(small_checkpoint, "ASSETS", assets)
-    monkeypatch.setattr(small_checkpoint, "FONTS", {"dejavu": (str(source), None, "fonts-dejavu-core")})
-    monkeypatch.setattr(small_checkpoint, "evaluate", lambda reader, **_: {"ndcg@10": 0.5})
+    tiny_pretraining.prepare(tmp_path, monkeypatch.setattr)
     return tmp_path
 
 
-def asked(**changes) -> Namespace:
-    """What the command line gives for seconds of ``see``."""
-    given = {
-        "stage": "see", "minutes": 0.04, "pages": None, "device": "cpu", "batch": 21, "processes": 1,
-        "workers": 0, "replay": 1, "threads": 1, "lr": 0, "bf16": False, "shape": None, "fresh": False,
-        "eyes": False, "compile": False, "seed": 7, "report": 0.5, "evaluate_every": 300,
-    }  # fmt: skip
-    return Namespace(**(given | changes))
+def test_the_command_line_reaches_the_package():
+    command = [sys.executable, str(ROOT / "data" / "make" / "small_checkpoint.py")]
+    told = subprocess.run([*command, "--help"], capture_output=True, text=True)
+    assert told.returncode == 0 and "{gather,export,reading,train}" in told.stdout
+    told = subprocess.run([*command, "train", "--minutes", "0"], capture_output=True, text=True)
+    assert told.returncode == 1 and told.stderr == "--minutes must be above 0: nothing would be trained\n"
 
 
 def test_a_killed_stage_goes_on_and_a_finished_one_has_more(work, capsys):
     import torch
 
-    small_checkpoint.start(asked(fresh=True))
-    file = small_checkpoint.state_file()
+    start(asked(fresh=True))
+    file = state_file()
     saved = torch.load(file, weights_only=False)
     assert saved["state"]["spent"]["see"] == pytest.approx(0.04) and saved["state"]["unfinished"] is None
     saved["state"]["unfinished"] = {"stage": "see", "minutes": 0.1, "done": 0.03}  # killed in a longer run
     torch.save(saved, file)
-    small_checkpoint.start(asked(minutes=0.1))
-    state = json.loads(small_checkpoint.log_file().read_text())
+    start(asked(minutes=0.1))
+    state = json.loads(log_file().read_text())
     assert state["spent"]["see"] == pytest.approx(0.04 - 0.03 + 0.1)
     assert "resumed" in capsys.readouterr().out
-    small_checkpoint.start(asked())
-    state = json.loads(small_checkpoint.log_file().read_text())
+    start(asked())
+    state = json.loads(log_file().read_text())
     assert state["spent"]["see"] == pytest.approx(0.04 - 0.03 + 0.1 + 0.04)
     assert len(state["settings"]) == 3 and {row["stage"] for row in state["log"]} == {"see", "end"}
 
@@ -67,45 +58,44 @@ def test_a_budget_in_pages(work):
     """Stages take their shares of it; a killed run goes on, and a stage of its own too."""
     import torch
 
-    small_checkpoint.start(asked(fresh=True, stage=None, pages=100))
-    state = json.loads(small_checkpoint.log_file().read_text())
-    least = {stage: 100 * share for stage, (share, *_) in small_checkpoint.STAGES.items()}
+    start(asked(fresh=True, stage=None, pages=100))
+    state = json.loads(log_file().read_text())
+    least = {stage: 100 * share for stage, (share, *_) in STAGES.items()}
     assert all(least[stage] <= state["pages"][stage] < least[stage] + 21 for stage in least)
     assert all(state["spent"][stage] > 0 for stage in ("see", "match", "read"))
     with pytest.raises(SystemExit, match="share of 100 pages: give more than 2"):
-        small_checkpoint.start(asked(stage=None, pages=100))
-    saved = torch.load(small_checkpoint.state_file(), weights_only=False)
+        start(asked(stage=None, pages=100))
+    saved = torch.load(state_file(), weights_only=False)
     saved["state"]["unfinished"] = {"stage": "see", "pages": 60, "done": 50}
-    torch.save(saved, small_checkpoint.state_file())
-    small_checkpoint.start(asked(pages=60))
-    now = json.loads(small_checkpoint.log_file().read_text())
+    torch.save(saved, state_file())
+    start(asked(pages=60))
+    now = json.loads(log_file().read_text())
     assert 10 <= now["pages"]["see"] - state["pages"]["see"] < 10 + 21
 
 
 def test_each_model_of_its_own_starts_from_the_one_before(work, monkeypatch, capsys):
     """The one that speaks from the first stages, the reranker from the one that speaks."""
-    small_checkpoint.start(asked(fresh=True, minutes=0.02))
+    start(asked(fresh=True, minutes=0.02))
     for before, stage in ((None, "speak"), ("speak", "judge")):
-        small_checkpoint.start(asked(stage=stage, fresh=True, minutes=0.02))
-        assert f"starts from {small_checkpoint.state_file(before)}" in capsys.readouterr().out
-    state = json.loads(small_checkpoint.log_file("judge").read_text())
+        start(asked(stage=stage, fresh=True, minutes=0.02))
+        assert f"starts from {state_file(before)}" in capsys.readouterr().out
+    state = json.loads(log_file("judge").read_text())
     assert all(state["spent"][stage] > 0 for stage in ("see", "speak", "judge"))
-    monkeypatch.setattr(small_checkpoint, "OUT", work)
+    monkeypatch.setattr(places, "OUT", work)
     for before, stage in (("read", "speak"), ("speak", "judge")):
-        small_checkpoint.state_file(before).unlink()
+        state_file(before).unlink()
         with pytest.raises(SystemExit, match=f"--stage {stage} starts from what `{before}` left"):
-            small_checkpoint.start(asked(stage=stage, fresh=True))
+            start(asked(stage=stage, fresh=True))
 
 
 def test_a_reranker_leaves_the_eyes_as_they_are(work):
     import torch
 
-    small_checkpoint.start(asked(fresh=True, minutes=0.02))
+    start(asked(fresh=True, minutes=0.02))
     for stage in ("speak", "judge"):
-        small_checkpoint.start(asked(stage=stage, fresh=True, minutes=0.02))
+        start(asked(stage=stage, fresh=True, minutes=0.02))
     spoken, judged = (
-        torch.load(small_checkpoint.state_file(stage), weights_only=False)["model"]
-        for stage in ("speak", "judge")
+        torch.load(state_file(stage), weights_only=False)["model"] for stage in ("speak", "judge")
     )
     for key, weight in judged.items():
         assert "visual" not in key or weight.equal(spoken[key]), key
@@ -117,22 +107,22 @@ def test_speak_goes_on_with_newer_eyes(work, capsys):
     import torch
 
     def weights(stage=None):
-        return torch.load(small_checkpoint.state_file(stage), weights_only=False)["model"]
+        return torch.load(state_file(stage), weights_only=False)["model"]
 
-    small_checkpoint.start(asked(fresh=True, minutes=0.02))
-    small_checkpoint.start(asked(stage="speak", fresh=True, minutes=0.02))
+    start(asked(fresh=True, minutes=0.02))
+    start(asked(stage="speak", fresh=True, minutes=0.02))
     old = weights()
-    small_checkpoint.start(asked(minutes=0.02))
+    start(asked(minutes=0.02))
     eyes = "model.visual.merger.linear_fc2.weight"
     assert not weights()[eyes].equal(old[eyes])
-    small_checkpoint.start(asked(stage="speak", eyes=True, minutes=0.02))
+    start(asked(stage="speak", eyes=True, minutes=0.02))
     assert "the vision tower is that of" in capsys.readouterr().out
-    spent = json.loads(small_checkpoint.log_file("speak").read_text())["spent"]
+    spent = json.loads(log_file("speak").read_text())["spent"]
     assert spent["see"] == pytest.approx(0.04) and spent["speak"] == pytest.approx(0.04)
-    tokenizer = small_checkpoint.load_or_build_processor().tokenizer
-    reader = small_checkpoint.Reader(small_checkpoint.build_model(tokenizer), tokenizer, "cpu")
+    tokenizer = load_or_build_processor().tokenizer
+    reader = Reader(build_model(tokenizer), tokenizer, "cpu")
     before = {key: weight.clone() for key, weight in reader.text.state_dict().items()}
-    small_checkpoint.take_eyes(reader, {"spent": {}, "pages": {}}, "cpu", quiet=True)
+    take_eyes(reader, {"spent": {}, "pages": {}}, "cpu", quiet=True)
     assert all(weight.equal(before[key]) for key, weight in reader.text.state_dict().items())
     assert reader.vision.merger.linear_fc2.weight.equal(weights()[eyes])
 
@@ -147,57 +137,55 @@ def test_what_cannot_be_is_said_at_once(work, monkeypatch):
         ({"shape": "wide", "stage": "judge"}, "--shape and --stage judge do not go together"),
     ):
         with pytest.raises(SystemExit, match=message):
-            small_checkpoint.start(asked(**changes))
+            start(asked(**changes))
     monkeypatch.setenv("CXX", "no-compiler")
     with pytest.raises(SystemExit, match="--compile: there is no no-compiler"):
-        small_checkpoint.start(asked(compile=True))
-    monkeypatch.setattr(small_checkpoint.hardware, "use_bf16", lambda kind: False)
+        start(asked(compile=True))
+    monkeypatch.setattr(train.hardware, "use_bf16", lambda kind: False)
     with pytest.raises(SystemExit, match="does not compute in bfloat16"):
-        small_checkpoint.start(asked(bf16=True))
-    small_checkpoint.state_file().write_bytes(b"not a state")
+        start(asked(bf16=True))
+    state_file().write_bytes(b"not a state")
     with pytest.raises(SystemExit, match="state.pt cannot be read"):
-        small_checkpoint.start(asked())
-    monkeypatch.setitem(small_checkpoint.FONTS, "garamond", ("/nowhere/G.otf", None, "fonts-ebgaramond"))
+        start(asked())
+    monkeypatch.setitem(assets.FONTS, "garamond", ("/nowhere/G.otf", None, "fonts-ebgaramond"))
     with pytest.raises(SystemExit, match="apt-get install fonts-ebgaramond"):
-        small_checkpoint.start(asked())
-    (small_checkpoint.ASSETS / "words.txt").unlink()
+        start(asked())
+    (places.ASSETS / "words.txt").unlink()
     with pytest.raises(SystemExit, match="small_checkpoint.py gather"):
-        small_checkpoint.start(asked())
+        start(asked())
 
 
 def test_stages_that_had_their_share_are_not_run_in_silence(work):
     import torch
 
-    small_checkpoint.start(asked(fresh=True, minutes=0.02))
-    saved = torch.load(small_checkpoint.state_file(), weights_only=False)
+    start(asked(fresh=True, minutes=0.02))
+    saved = torch.load(state_file(), weights_only=False)
     saved["state"]["spent"] |= {"see": 30.0, "match": 6.0, "read": 64.0}
-    torch.save(saved, small_checkpoint.state_file())
+    torch.save(saved, state_file())
     with pytest.raises(SystemExit, match="share of 90 minutes: give more than 100"):
-        small_checkpoint.start(asked(stage=None, minutes=90))
+        start(asked(stage=None, minutes=90))
 
 
 def test_a_damaged_shipped_file_is_named(tmp_path, monkeypatch):
     import shutil
 
-    processor = small_checkpoint.load_or_build_processor()
-    reader = small_checkpoint.Reader(
-        small_checkpoint.build_model(processor.tokenizer), processor.tokenizer, "cpu"
-    )
-    shutil.copytree(small_checkpoint.OUT / "small-embedding", tmp_path / "small-embedding")
-    monkeypatch.setattr(small_checkpoint, "OUT", tmp_path)
-    assert "reading" not in small_checkpoint.load_shipped(reader)
-    for name in ("training_log.json", small_checkpoint.HEADS, "model.safetensors"):
+    processor = load_or_build_processor()
+    reader = Reader(build_model(processor.tokenizer), processor.tokenizer, "cpu")
+    shutil.copytree(places.OUT / "small-embedding", tmp_path / "small-embedding")
+    monkeypatch.setattr(places, "OUT", tmp_path)
+    assert "reading" not in load_shipped(reader)
+    for name in ("training_log.json", HEADS, "model.safetensors"):
         (tmp_path / "small-embedding" / name).write_bytes(b"{")
         with pytest.raises(SystemExit, match=f"{name} cannot be read.*git checkout"):
-            small_checkpoint.load_shipped(reader)
+            load_shipped(reader)
 
 
 def test_aligned_visual_tokens_are_read_as_before():
     import torch
 
     torch.manual_seed(0)
-    tokenizer = small_checkpoint.load_or_build_processor().tokenizer
-    reader = small_checkpoint.Reader(small_checkpoint.build_model(tokenizer), tokenizer, "cpu")
+    tokenizer = load_or_build_processor().tokenizer
+    reader = Reader(build_model(tokenizer), tokenizer, "cpu")
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3)).astype(np.uint8)
 
     def said() -> dict:
@@ -217,8 +205,8 @@ def test_a_slot_holds_the_character_that_is_drawn_there():
     written = [
         tuple(map(np.array, ([1.0, 5.0, 33.0], [2.0, 2.0, 30.0], [3, 4, 5], [9, 9, 8], [0.5, 0.5, 1.0])))
     ]
-    targets = small_checkpoint.dense_targets(written, (64, 32))
-    columns, rows = small_checkpoint.SLOTS
+    targets = dense_targets(written, (64, 32))
+    columns, rows = SLOTS
     assert targets["sc"].tolist() == [0, 1, columns * rows + (rows - 1) * columns]
     assert targets["si"].tolist() == [3, 4, 5]
 

@@ -1,9 +1,10 @@
-"""Do the checkpoints read what they have never seen? The measurements of `data/make/reading.py`, and a few of
-its pages here and now: other typefaces and other layouts than those of pretraining, made-up names.
+"""Do the checkpoints read what they have never seen? The measurements of `small_checkpoint.py reading`, and a
+few of its pages here and now: other typefaces and other layouts than those of pretraining, made-up names.
 """
 
 import json
 import random
+import re
 import sys
 from pathlib import Path
 
@@ -13,17 +14,19 @@ import pytest
 from helpers.course.profiles import ROOT
 
 sys.path.insert(0, str(ROOT / "data" / "make"))
-import held_out_pages  # noqa: E402
-import pretraining_pages as pages  # noqa: E402
-import reading  # noqa: E402
-import small_checkpoint  # noqa: E402
+from pretraining import assets, export, places, reading  # noqa: E402
+from pretraining.batches import heading  # noqa: E402
+from pretraining.canvas import FORMATS  # noqa: E402
+from pretraining.held_out import HELD_OUT, HeldOutMaker  # noqa: E402
+from pretraining.layouts import FAMILIES  # noqa: E402
+from pretraining.pages import PageMaker, written  # noqa: E402
 
 WORDS = "total market river winter office paper growth energy street number health music garden".split() * 20
 
 
 @pytest.fixture(scope="module")
 def proof():
-    return json.loads((small_checkpoint.OUT / "small-vlm" / "training_log.json").read_text())["reading"]
+    return json.loads((places.OUT / "small-vlm" / "training_log.json").read_text())["reading"]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def models():
     return reading.load()
 
 
-def maker(kind=pages.PageMaker, seed=4):
+def maker(kind=PageMaker, seed=4):
     return kind(WORDS, reading.unseen_fonts(), seed)
 
 
@@ -50,20 +53,20 @@ def test_edits_are_those_of_levenshtein():
 
 def test_error_rate_counts_edits_per_character():
     samples = [maker().page() for _ in range(3)]
-    truth = [small_checkpoint.heading(sample.content) for sample in samples]
+    truth = [heading(sample.content) for sample in samples]
     assert reading.error_rate([text.upper() for text in truth], samples) == 0
     missing = reading.error_rate([text[:-1] for text in truth], samples)
     assert missing == pytest.approx(3 / sum(map(len, truth)))
 
 
 @pytest.mark.parametrize("kind", ["year", "figure"])
-@pytest.mark.parametrize("made_by", [pages.PageMaker, held_out_pages.HeldOutMaker])
+@pytest.mark.parametrize("made_by", [PageMaker, HeldOutMaker])
 def test_twins_differ_in_one_digit(kind, made_by):
     pairs, queries = reading.twins(maker(made_by), kind, 12)
     assert len(pairs) == len(queries) == 12
     for (first, second), query in zip(pairs, queries):
         assert not np.array_equal(first.pixels, second.pixels)
-        one, two = pages.written(first), pages.written(second)
+        one, two = written(first), written(second)
         differing = [(a, b) for a, b in zip(one, two) if a != b]
         assert len(one) == len(two) and differing and all(a.isdigit() and b.isdigit() for a, b in differing)
         if kind == "year":
@@ -74,31 +77,35 @@ def test_twins_differ_in_one_digit(kind, made_by):
 
 
 def test_typefaces_and_layouts_are_held_out():
-    names = {family.__name__ for family in pages.FAMILIES}
-    assert len(held_out_pages.HELD_OUT) == 5
-    assert not names & {family.__name__ for family in held_out_pages.HELD_OUT}
-    trained = {Path(file).stem for *files, _ in small_checkpoint.FONTS.values() for file in files if file}
+    names = {family.__name__ for family in FAMILIES}
+    assert len(HELD_OUT) == 5
+    assert not names & {family.__name__ for family in HELD_OUT}
+    trained = {Path(file).stem for *files, _ in assets.FONTS.values() for file in files if file}
     unseen = {Path(file).stem for family in reading.unseen_fonts() for file in family}
     assert len(trained) > 30 and len(unseen) == 6 and not trained & unseen
     designs = {name[:4].lower() for name in unseen}  # no other cut of the same design either
     assert not [name for name in trained if name[:4].lower() in designs]
-    source = (ROOT / "data" / "make" / "small_checkpoint.py").read_text()
-    assert "held_out" not in source and "import reading" not in source
+    for file in (ROOT / "data" / "make" / "pretraining").glob("*.py"):
+        if file.stem not in ("held_out", "reading"):
+            source = file.read_text()
+            assert not re.search(r"import.*(held_out|reading\b)|from \.(held_out|reading)\b", source), (
+                file.name
+            )
 
 
-@pytest.mark.parametrize("family", held_out_pages.HELD_OUT, ids=lambda family: family.__name__)
-@pytest.mark.parametrize("size", pages.FORMATS, ids=str)
+@pytest.mark.parametrize("family", HELD_OUT, ids=lambda family: family.__name__)
+@pytest.mark.parametrize("size", FORMATS, ids=str)
 def test_held_out_layouts_show_what_is_asked_for(family, size):
-    sample = maker(held_out_pages.HeldOutMaker).page(size=size, family=family)
+    sample = maker(HeldOutMaker).page(size=size, family=family)
     assert sample.pixels.shape == (size[1], size[0], 3)
     for part in (sample.content.organization, sample.content.topic, sample.content.period):
-        assert part.split()[0].lower() in pages.written(sample).lower()
+        assert part.split()[0].lower() in written(sample).lower()
     for text, centers in sample.runs:
         inside = (centers > -8).all() and (centers < np.array(size) + 8).all()  # a scan is turned a little
         assert inside, f"{text!r} leaves the page"
 
 
-@pytest.mark.parametrize("kind", [pages.PageMaker, held_out_pages.HeldOutMaker])
+@pytest.mark.parametrize("kind", [PageMaker, HeldOutMaker])
 def test_retriever_finds_pages_of_typefaces_and_layouts_it_never_saw(models, kind):
     samples, _ = reading.draw(maker(kind), 100)
     page = reading.embed(models[0], reading.pictures(samples))
@@ -139,5 +146,5 @@ def test_the_measured_proof_meets_what_the_course_needs(proof):
 
 @pytest.mark.parametrize("name", ["small-vlm", "small-embedding", "small-reranker"])
 def test_model_cards_show_the_measured_proof(proof, name):
-    card = (small_checkpoint.OUT / name / "README.md").read_text(encoding="utf-8")
-    assert small_checkpoint.proof(name, proof) in card
+    card = (places.OUT / name / "README.md").read_text(encoding="utf-8")
+    assert export.proof(name, proof) in card

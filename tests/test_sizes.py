@@ -1,4 +1,4 @@
-"""data/make/sizes.py: every shape is a model that trains, and figures of different runs are not mixed."""
+"""tools/sizes.py: every shape is a model that trains, and figures of different runs are not mixed."""
 
 import json
 import sys
@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from helpers.course.profiles import ROOT
+from tools import sizes
 
 sys.path.insert(0, str(ROOT / "data" / "make"))
-import sizes  # noqa: E402
-import small_checkpoint  # noqa: E402
-from small_checkpoint import SHAPES, Shape  # noqa: E402
+from pretraining import places  # noqa: E402
+from pretraining.model import SHAPES, Shape, build_model, load_or_build_processor  # noqa: E402
+from pretraining.reader import Reader  # noqa: E402
+from pretraining.state import log_file, state_file  # noqa: E402
 
 
 def test_the_shipped_shape_is_the_shipped_checkpoints():
-    config = json.loads((small_checkpoint.OUT / "small-vlm" / "config.json").read_text())
+    config = json.loads((places.OUT / "small-vlm" / "config.json").read_text())
     vision, text = config["vision_config"], config["text_config"]
     inner = "intermediate_size"
     assert SHAPES["shipped"] == Shape(
@@ -27,9 +29,9 @@ def test_the_shipped_shape_is_the_shipped_checkpoints():
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_shape_sees_and_embeds(name):
-    processor = small_checkpoint.load_or_build_processor()
-    model = small_checkpoint.build_model(processor.tokenizer, SHAPES[name])
-    reader = small_checkpoint.Reader(model, processor.tokenizer, "cpu")
+    processor = load_or_build_processor()
+    model = build_model(processor.tokenizer, SHAPES[name])
+    reader = Reader(model, processor.tokenizer, "cpu")
     out, grid = reader.see(np.full((2, 64, 96, 3), 255, np.uint8))
     embeddings, spoken = reader.embed_pages(out, grid, ["annual report", "notes"])
     assert embeddings.shape == (2, SHAPES[name].text_width)
@@ -38,8 +40,8 @@ def test_every_shape_sees_and_embeds(name):
 
 
 def small_weights(name: str) -> dict:
-    tokenizer = small_checkpoint.load_or_build_processor().tokenizer
-    return small_checkpoint.build_model(tokenizer, SHAPES[name]).state_dict()
+    tokenizer = load_or_build_processor().tokenizer
+    return build_model(tokenizer, SHAPES[name]).state_dict()
 
 
 def test_what_is_not_cut_stays_as_it_is():
@@ -87,9 +89,9 @@ def test_units_that_do_nothing_are_cut_first():
 def test_new_layers_change_nothing_at_first_and_can_learn(name, vision, text):
     import torch
 
-    tokenizer = small_checkpoint.load_or_build_processor().tokenizer
-    models = {kind: small_checkpoint.build_model(tokenizer, SHAPES[kind]) for kind in ("shipped", name)}
-    shipped, deeper = (small_checkpoint.Reader(model, tokenizer, "cpu") for model in models.values())
+    tokenizer = load_or_build_processor().tokenizer
+    models = {kind: build_model(tokenizer, SHAPES[kind]) for kind in ("shipped", name)}
+    shipped, deeper = (Reader(model, tokenizer, "cpu") for model in models.values())
     (seen,), (read,) = sizes.kept_layers(4, vision), sizes.kept_layers(3, text)
     deeper.model.load_state_dict(
         sizes.resized(shipped.model.state_dict(), deeper.model.state_dict(), seen, read)
@@ -124,9 +126,9 @@ def test_every_shape_is_measured():
 
 
 def test_shapes_keep_their_states_apart():
-    files = {small_checkpoint.state_file(shape=name) for name in SHAPES}
-    assert len(files) == len(SHAPES) and small_checkpoint.state_file() not in files
-    assert small_checkpoint.log_file(shape="wide").parent == small_checkpoint.state_file(shape="wide").parent
+    files = {state_file(shape=name) for name in SHAPES}
+    assert len(files) == len(SHAPES) and state_file() not in files
+    assert log_file(shape="wide").parent == state_file(shape="wide").parent
 
 
 def test_clear_errors(tmp_path, monkeypatch):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from course_domain import COVER, SEED, Period
-from course_pages import Document, Page
+from course_sheet import Document, Page
 
 STYLES = ("question", "keywords", "paraphrase", "lookup")
 SHARES = (0.25, 0.22, 0.29, 0.24)
@@ -156,6 +157,30 @@ class Query:
     negatives: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Draft:
+    """A query in the making: its wording, with places to be filled, and what it asks for."""
+
+    style: str
+    document: Document
+    page: Page
+    facts: Facts
+    who: str = ""
+    template: str = ""
+    row: str = ""
+    value: str = ""
+    jargon: list[str] = field(default_factory=list)
+
+    def ask_only_what_is_said(self) -> None:
+        """The facts are those that the wording has a place for."""
+        if "{period}" not in self.template:
+            self.facts.period = None
+        if "{topic}" not in self.template and self.page.topic is not COVER:
+            self.facts.topic = None
+        if "{kind}" in self.template:
+            self.facts.kind = self.document.kind.name
+
+
 class QueryMaker:
     """Makes the queries of one split."""
 
@@ -235,115 +260,128 @@ class QueryMaker:
         return period.text
 
     def _query(self, style: str, document: Document, page: Page) -> Query | None:
-        rng, organization = self.rng, document.organization
-        facts = Facts(topic=page.topic.title, period=document.period)
-        jargon: list[str] = []
-
-        # who: mostly the organization, else another thing that is on no other document
-        other = rng.random() < 0.17 or (bool(document.subject) and rng.random() < 0.3)
-        if other and document.subject:
-            facts.subject = document.subject
-            who = document.subject.removeprefix("Project ") if rng.random() < 0.5 else document.subject
-        elif other and style != "paraphrase" and page.reference and page.layout == "form":
-            facts.reference = page.reference
-            who = rng.choice(["number {}", "no. {}", "{}"]).format(page.reference)
-        elif other and page.person and page.layout in ("letter", "form"):
-            facts.person = page.person
-            who = page.person
-        else:
-            facts.organization = organization.first
-            who = organization.name if rng.random() < 0.6 else organization.first
-
-        # jargon: all of a paraphrase; of the others, about one in seven has one term
-        topic_jargon = kind_jargon = period_jargon = style == "paraphrase"
-        if style == "paraphrase":
-            period_jargon = rng.random() < 0.75
-        elif rng.random() < 0.4:
-            pick = rng.random()
-            topic_jargon, period_jargon, kind_jargon = pick < 0.7, 0.7 <= pick < 0.86, pick >= 0.86
-        topic_jargon &= bool(page.topic.jargon)
-
-        template = rng.choice(
-            {"question": QUESTION, "keywords": KEYWORDS, "paraphrase": PARAPHRASE, "lookup": LOOKUP}[style]
-        )
-        row = value = ""
-        if style == "lookup":
-            row, value = rng.choice(page.rows)
-            facts.row = row
-            pick = rng.random()
-            if pick < 0.4:
-                template, facts.value = rng.choice(LOOKUP_VALUE), value
-            elif pick < 0.55:
-                template, facts.value = rng.choice(LOOKUP_BARE), value
-        if kind_jargon and style != "paraphrase":
-            template = (
-                rng.choice([t for t in QUESTION + KEYWORDS if "{kind}" in t])
-                if style in ("question", "keywords")
-                else template
-            )
-        if facts.person and page.layout == "letter":
-            # by the name's length: a draw would change every query after this one
-            wordings = LETTER[style]
-            template = LETTER_KIND if "{kind}" in template else wordings[len(who) % len(wordings)]
+        """A query for a page, or None where it asks for too many pages or was made before."""
+        draft = Draft(style, document, page, Facts(topic=page.topic.title, period=document.period))
+        draft.who = self._who(draft)
+        terms = self._terms(style, page)
+        self._choose_wording(draft, terms)
         if page.topic is COVER:
             if style == "lookup":
                 return None
-            noun = (
-                rng.choice(page.topic.jargon) + " of the {kind}" if topic_jargon else rng.choice(COVER_WORDS)
-            )
-            if topic_jargon:
-                jargon.append(noun.removesuffix(" of the {kind}"))
-            template = template.replace(" {kind}", "").replace("{kind} ", "").replace("{topic}", noun)
-        if "{period}" not in template:
-            facts.period = None
-        if "{topic}" not in template and page.topic is not COVER:
-            facts.topic = None
-        if "{kind}" in template:
-            facts.kind = document.kind.name
-
-        topic = page.topic.title.lower()
-        if topic_jargon and "{topic}" in template:
-            topic = rng.choice(page.topic.jargon)
-            jargon.append(topic)
-        period = self._period(document.period)
-        if period_jargon and "{period}" in template:
-            period = document.period.jargon
-            jargon.append(period)
-        kind = document.kind.name.lower()
-        if kind_jargon and "{kind}" in template:
-            kind = rng.choice(document.kind.jargon)
-            jargon.append(kind)
-
-        # without its period a query is as clear as before when no other document has the topic
-        if style in ("question", "keywords", "paraphrase") and rng.random() < 0.3 and page.topic is not COVER:
-            shorter = Facts(**{**facts.__dict__, "period": None})
-            if len(self.answers(shorter)) == 1 and "{period}" in template:
-                facts = shorter
-                template = re.sub(
-                    r"(,? (in|for|of|from) |,? ){period}|{period} ",
-                    "",
-                    template.replace("In {period}, w", "W"),
-                )
-                jargon = [j for j in jargon if j != document.period.jargon]
-        text = template.format(who=who, topic=topic, period=period, kind=kind, row=row, value=value)
-        if style == "keywords" and rng.random() < 0.75 and not jargon:
-            text = text.lower()
-        elif style == "keywords" and jargon:
-            text = " ".join(w if w in " ".join(jargon) else w.lower() for w in text.split())
-        if rng.random() < 0.02:
-            text = _typo(text, rng, who)
-        answers = self.answers(facts)
-        allowed = 2 if page.part and facts.row is None else 1
+            self._ask_for_cover(draft, terms)
+        draft.ask_only_what_is_said()
+        words = self._words_for(draft, terms)
+        self._leave_out_period(draft)
+        text = self._write(draft, words)
+        answers = self.answers(draft.facts)
+        allowed = 2 if page.part and draft.facts.row is None else 1
         if len(answers) != allowed or page.page_id not in answers or text.lower() in self.texts:
             return None
-        if style == "paraphrase" and set(_words(text)) & (set(_words(page.topic.title)) - set(_words(who))):
+        shared = set(_words(text)) & (set(_words(page.topic.title)) - set(_words(draft.who)))
+        if style == "paraphrase" and shared:
             return None
         self.texts.add(text.lower())
-        if topic_jargon and jargon:
+        if "topic" in terms and draft.jargon:
             self.used[page.topic.title] += 1
-        query = Query(text, style, facts, document, page, answers, jargon)
+        query = Query(text, style, draft.facts, document, page, answers, draft.jargon)
         query.negatives = self._negatives(query)
         return query
+
+    def _who(self, draft: Draft) -> str:
+        """Whose page is asked for: mostly the organization's, else a thing that is on no other document."""
+        rng, document, page, facts = self.rng, draft.document, draft.page, draft.facts
+        other = rng.random() < 0.17 or (bool(document.subject) and rng.random() < 0.3)
+        if other and document.subject:
+            facts.subject = document.subject
+            return document.subject.removeprefix("Project ") if rng.random() < 0.5 else document.subject
+        if other and draft.style != "paraphrase" and page.reference and page.layout == "form":
+            facts.reference = page.reference
+            return rng.choice(["number {}", "no. {}", "{}"]).format(page.reference)
+        if other and page.person and page.layout in ("letter", "form"):
+            facts.person = page.person
+            return page.person
+        facts.organization = document.organization.first
+        return document.organization.name if rng.random() < 0.6 else document.organization.first
+
+    def _terms(self, style: str, page: Page) -> set[str]:
+        """What is said in jargon: all of a paraphrase; of the others, about one in seven has one term."""
+        rng = self.rng
+        terms = set()
+        if style == "paraphrase":
+            terms = {"topic", "kind", "period"} if rng.random() < 0.75 else {"topic", "kind"}
+        elif rng.random() < 0.4:
+            pick = rng.random()
+            terms = {"topic" if pick < 0.7 else "period" if pick < 0.86 else "kind"}
+        return terms if page.topic.jargon else terms - {"topic"}
+
+    def _choose_wording(self, draft: Draft, terms: set[str]) -> None:
+        """The template, and the row that a lookup asks for."""
+        rng, style, facts = self.rng, draft.style, draft.facts
+        draft.template = rng.choice(
+            {"question": QUESTION, "keywords": KEYWORDS, "paraphrase": PARAPHRASE, "lookup": LOOKUP}[style]
+        )
+        if style == "lookup":
+            draft.row, draft.value = rng.choice(draft.page.rows)
+            facts.row = draft.row
+            pick = rng.random()
+            if pick < 0.4:
+                draft.template, facts.value = rng.choice(LOOKUP_VALUE), draft.value
+            elif pick < 0.55:
+                draft.template, facts.value = rng.choice(LOOKUP_BARE), draft.value
+        if "kind" in terms and style in ("question", "keywords"):
+            draft.template = rng.choice([t for t in QUESTION + KEYWORDS if "{kind}" in t])
+        if facts.person and draft.page.layout == "letter":
+            # by the name's length: a draw would change every query after this one
+            wordings = LETTER[style]
+            named = "{kind}" in draft.template
+            draft.template = LETTER_KIND if named else wordings[len(draft.who) % len(wordings)]
+
+    def _ask_for_cover(self, draft: Draft, terms: set[str]) -> None:
+        """A cover has no topic: a word for covers stands in its place."""
+        if "topic" in terms:
+            term = self.rng.choice(COVER.jargon)
+            draft.jargon.append(term)
+            noun = term + " of the {kind}"
+        else:
+            noun = self.rng.choice(COVER_WORDS)
+        template = draft.template.replace(" {kind}", "").replace("{kind} ", "")
+        draft.template = template.replace("{topic}", noun)
+
+    def _words_for(self, draft: Draft, terms: set[str]) -> dict[str, str]:
+        """What is put into the template for topic, period and kind, in jargon where ``terms`` says so."""
+        rng, document, page = self.rng, draft.document, draft.page
+
+        def said(part: str, plain: str, jargon: Callable[[], str]) -> str:
+            if part not in terms or f"{{{part}}}" not in draft.template:
+                return plain
+            draft.jargon.append(jargon())
+            return draft.jargon[-1]
+
+        topic = said("topic", page.topic.title.lower(), lambda: rng.choice(page.topic.jargon))
+        period = said("period", self._period(document.period), lambda: document.period.jargon)
+        kind = said("kind", document.kind.name.lower(), lambda: rng.choice(document.kind.jargon))
+        return {"topic": topic, "period": period, "kind": kind}
+
+    def _leave_out_period(self, draft: Draft) -> None:
+        """Without its period a query is as clear as before when no other document has the topic."""
+        if draft.style == "lookup" or self.rng.random() >= 0.3 or draft.page.topic is COVER:
+            return
+        shorter = replace(draft.facts, period=None)
+        if len(self.answers(shorter)) == 1 and "{period}" in draft.template:
+            draft.facts = shorter
+            template = draft.template.replace("In {period}, w", "W")
+            draft.template = re.sub(r"(,? (in|for|of|from) |,? ){period}|{period} ", "", template)
+            draft.jargon = [j for j in draft.jargon if j != draft.document.period.jargon]
+
+    def _write(self, draft: Draft, words: dict[str, str]) -> str:
+        """The text of a query; keywords mostly in lower case, one text in fifty with a typing error."""
+        rng, jargon = self.rng, draft.jargon
+        text = draft.template.format(who=draft.who, row=draft.row, value=draft.value, **words)
+        if draft.style == "keywords" and rng.random() < 0.75 and not jargon:
+            text = text.lower()
+        elif draft.style == "keywords" and jargon:
+            text = " ".join(w if w in " ".join(jargon) else w.lower() for w in text.split())
+        return _typo(text, rng, draft.who) if rng.random() < 0.02 else text
 
     def _negatives(self, query: Query) -> list[str]:
         """Four pages that do not answer: same document, other period, other organization, same layout."""

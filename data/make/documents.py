@@ -36,8 +36,10 @@ from course_domain import (  # noqa: E402
     make_organizations,
     make_word,
 )
-from course_pages import LAYOUTS, Document, Page, write_pdf  # noqa: E402
+from course_layouts import LAYOUTS  # noqa: E402
+from course_pages import write_pdf  # noqa: E402
 from course_queries import STYLES, Query, QueryMaker  # noqa: E402
+from course_sheet import Document, Page  # noqa: E402
 
 DATA = Path(__file__).resolve().parents[1]
 SPLITS = {  # split: (organizations, pages, queries); four documents an organization

@@ -3,7 +3,7 @@
 Recipes, menus, timetables, posters and the like, with queries: what a retriever fine-tuned on business
 reports was *not* trained for. Nothing here is trained on; the collection shows what fine-tuning did to the
 rest of the model's abilities. Everything follows from one seed. Sizes are pixels of the page at 71,680
-pixels, as in `course_pages.py`; nothing is set under 9 px, and there is no jargon.
+pixels, as in `course_sheet.py`; nothing is set under 9 px, and there is no jargon.
 """
 
 from __future__ import annotations

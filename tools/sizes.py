@@ -1,10 +1,10 @@
 """How many layers, how wide? Cuts or grows the shipped model to other shapes and fine-tunes each.
 
-    python data/make/sizes.py --processes 2 --bf16 --compile                  # all: two hours
-    python data/make/sizes.py --processes 2 --bf16 --compile --only thin      # these, beside what is measured
-    python data/make/sizes.py --processes 2 --bf16 --compile --only           # the speeds alone, anew
+    python tools/sizes.py --processes 2 --bf16 --compile                  # all: two hours
+    python tools/sizes.py --processes 2 --bf16 --compile --only thin      # these, beside what is measured
+    python tools/sizes.py --processes 2 --bf16 --compile --only           # the speeds alone, anew
 
-A shape of ``small_checkpoint.SHAPES`` starts from the shipped weights: a smaller one without the layers and
+A shape of ``pretraining.model.SHAPES`` starts from the shipped weights: a smaller one without the layers and
 the inner units of MLPs that are missed least, a deeper one with layers on top that add nothing at first. It
 goes on with the stage ``read`` on as many pages as every other; so does the shipped shape, to compare with.
 Then notebook 04's training, scored on dev. To start each from random weights would be fairer and takes too
@@ -28,12 +28,14 @@ from dataclasses import asdict, replace
 from itertools import combinations, product
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-import small_checkpoint  # noqa: E402
-from small_checkpoint import SHAPES, Shape  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "data" / "make")]
+from pretraining.export import trained, write_embedding  # noqa: E402
+from pretraining.model import SHAPES, Shape, build_model, load_or_build_processor  # noqa: E402
+from pretraining.reader import Reader  # noqa: E402
+from pretraining.state import load_shipped, log_file, state_file  # noqa: E402
+from pretraining.train import evaluate  # noqa: E402
 
-ROOT = small_checkpoint.ROOT
-sys.path.insert(0, str(ROOT))
 from helpers import dataset, hardware  # noqa: E402
 from helpers.course import data, ledger  # noqa: E402
 from helpers.course.profiles import get_profile  # noqa: E402
@@ -144,9 +146,9 @@ def resize_shipped(name: str) -> None:
     import torch
 
     shape = SHAPES[name]
-    tokenizer = small_checkpoint.load_or_build_processor().tokenizer
-    shipped = small_checkpoint.Reader(small_checkpoint.build_model(tokenizer), tokenizer, "cpu")
-    state = small_checkpoint.load_shipped(shipped)
+    tokenizer = load_or_build_processor().tokenizer
+    shipped = Reader(build_model(tokenizer), tokenizer, "cpu")
+    state = load_shipped(shipped)
     weights = shipped.model.state_dict()
     stay = max(shipped.model.config.vision_config.deepstack_visual_indexes) + 1
     best = (-1.0, None)
@@ -155,27 +157,28 @@ def resize_shipped(name: str) -> None:
         kept_layers(Shape().text_layers, shape.text_layers),
     ):
         torch.manual_seed(0)
-        reader = small_checkpoint.Reader(small_checkpoint.build_model(tokenizer, shape), tokenizer, "cpu")
+        reader = Reader(build_model(tokenizer, shape), tokenizer, "cpu")
         reader.model.load_state_dict(resized(weights, reader.model.state_dict(), vision, text))
-        score = small_checkpoint.evaluate(reader, n_pages=200, n_queries=200)["ndcg@10"]
+        score = evaluate(reader, n_pages=200, n_queries=200)["ndcg@10"]
         print(f"{name}, vision layers {vision}, text layers {text}: NDCG@10 {score:.3f}", flush=True)
         if score > best[0]:
             best = score, reader.model.state_dict()
     state |= {"log": [], "settings": []}
     held = {"heads": shipped.heads.state_dict(), "scale": shipped.scale.data, "state": state}
-    file = small_checkpoint.state_file(shape=name)
+    file = state_file(shape=name)
     file.parent.mkdir(parents=True, exist_ok=True)
     torch.save(held | {"model": best[1]}, file)
 
 
 def pretrain(name: str, options: argparse.Namespace) -> dict:
     """Pretrain a shape further, or go on with it; return the state of its training."""
-    command = [sys.executable, small_checkpoint.__file__, "train", "--shape", name, "--stage", "read"]
+    script = ROOT / "data" / "make" / "small_checkpoint.py"
+    command = [sys.executable, script, "train", "--shape", name, "--stage", "read"]
     command += ["--pages", options.pages, "--lr", options.lr, "--batch", options.batch]
     command += ["--processes", options.processes]
     command += [f"--{flag}" for flag in ("bf16", "compile") if getattr(options, flag)]
-    log = small_checkpoint.log_file(shape=name)
-    if not small_checkpoint.state_file(shape=name).is_file():
+    log = log_file(shape=name)
+    if not state_file(shape=name).is_file():
         resize_shipped(name)
     if not log.is_file() or json.loads(log.read_text())["log"][-1]["stage"] != "end":
         subprocess.run([*map(str, command)], check=True)
@@ -184,12 +187,12 @@ def pretrain(name: str, options: argparse.Namespace) -> dict:
 
 def fine_tuned(name: str) -> dict:
     """Write a shape's checkpoint and fine-tune it as notebook 04 does."""
-    processor = small_checkpoint.load_or_build_processor()
-    file = small_checkpoint.state_file(shape=name)
-    model, saved = small_checkpoint.trained(file, processor, SHAPES[name])
+    processor = load_or_build_processor()
+    file = state_file(shape=name)
+    model, saved = trained(file, processor, SHAPES[name])
     folder = file.with_name("small-embedding")
     shutil.rmtree(folder, ignore_errors=True)
-    small_checkpoint.write_embedding(folder, model, processor, saved)
+    write_embedding(folder, model, processor, saved)
     figures = fine_tune(whole_training(get_profile("small")), base=folder)
     return {
         "base": figures["dev_ndcg@10_before"],
@@ -206,14 +209,14 @@ def speeds(name: str) -> dict:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    processor = small_checkpoint.load_or_build_processor()
-    model = small_checkpoint.build_model(processor.tokenizer, SHAPES[name])
+    processor = load_or_build_processor()
+    model = build_model(processor.tokenizer, SHAPES[name])
     parameters = sum(weight.numel() for weight in model.parameters())
     heads = {"heads": {}, "scale": torch.ones(1)}
     profile = get_profile("small")
     with tempfile.TemporaryDirectory() as folder:
-        small_checkpoint.write_embedding(Path(folder), model.to(torch.bfloat16), processor, heads)
-        trained = fine_tune(replace(whole_training(profile), rows=SPEED_ROWS), base=Path(folder))
+        write_embedding(Path(folder), model.to(torch.bfloat16), processor, heads)
+        tuned = fine_tune(replace(whole_training(profile), rows=SPEED_ROWS), base=Path(folder))
         retriever = SentenceTransformer(
             folder,
             device=hardware.device(),
@@ -230,7 +233,7 @@ def speeds(name: str) -> dict:
     return {
         "parameters": parameters,
         "encoded_pages_per_second": len(pages) / (time.perf_counter() - started),
-        "trained_pages_per_second": trained["pages_per_second"],
+        "trained_pages_per_second": tuned["pages_per_second"],
     }
 
 

@@ -1,7 +1,7 @@
 """Do the small checkpoints read? Measures it on pages that they have never seen, and writes it down.
 
-    python data/make/reading.py                        # generated pages; after `small_checkpoint.py gather`
-    python data/make/reading.py --real ../real_pages   # and PDF files with questions.jsonl beside pdfs/
+    python data/make/small_checkpoint.py reading                        # generated pages; after `gather`
+    python data/make/small_checkpoint.py reading --real ../real_pages   # and PDF files, see below
 
 Figures go to ``reading`` in ``data/checkpoints/small-vlm/training_log.json`` and to the model cards.
 Everything is loaded as a user loads it: through Sentence Transformers and ``generate``.
@@ -9,15 +9,14 @@ Everything is loaded as a user loads it: through Sentence Transformers and ``gen
 Every set has organisations with made-up names from a seed that no training used, three pages in four among
 look-alikes that differ in one thing only: ``seen`` has the typefaces and layouts of pretraining, ``fonts``
 other typefaces, ``layouts`` other layouts, ``german`` and ``french`` other words. In the twins one digit
-tells two pages apart: the last of the year in the heading, or the last of a figure on the page.
+tells two pages apart: the last of the year in the heading, or the last of a figure on the page. A folder
+given with ``--real`` holds questions.jsonl beside pdfs/.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import sys
 import time
 import unicodedata
 from collections.abc import Iterable
@@ -25,13 +24,17 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-import held_out_pages  # noqa: E402
-import pretraining_pages as pages  # noqa: E402
-import small_checkpoint  # noqa: E402
+from helpers import evaluation
 
-sys.path.insert(0, str(small_checkpoint.ROOT))
-from helpers import evaluation  # noqa: E402
+from . import places
+from .assets import LANGUAGES, read_assets
+from .batches import heading
+from .canvas import FORMAT_WEIGHTS, FORMATS, Content
+from .export import write_reading
+from .held_out import HeldOutMaker
+from .losses import ASK
+from .model import INSTRUCTION, MAX_PIXELS
+from .pages import WORDINGS, PageMaker, Sample, figure_query, figure_twins, group_batch, other_digit
 
 SEED = 990_500  # training's are multiples of 1,000 plus a worker's number
 BATCH = 25
@@ -48,26 +51,26 @@ def unseen_fonts() -> list[list[str]]:
     return [[str(folder / f"{name}.ttf") for name in family] for family in names]
 
 
-def draw(maker: pages.PageMaker, count: int) -> tuple[list[pages.Sample], list[str]]:
+def draw(maker: PageMaker, count: int) -> tuple[list[Sample], list[str]]:
     """``count`` pages and, for each, the query that a user may type for it, in any wording."""
     samples, queries = [], []
     while len(samples) < count:
-        more = pages.group_batch(maker, min(BATCH, count - len(samples)), groups=0.75)
+        more = group_batch(maker, min(BATCH, count - len(samples)), groups=0.75)
         samples, queries = samples + more[0], queries + more[1]
     return samples, queries
 
 
-def pictures(samples: list[pages.Sample]) -> list:
+def pictures(samples: list[Sample]) -> list:
     from PIL import Image
 
     return [Image.fromarray(sample.pixels) for sample in samples]
 
 
-def named(samples: list[pages.Sample], seed: int = SEED) -> dict[int, str]:
+def named(samples: list[Sample], seed: int = SEED) -> dict[int, str]:
     """Queries by organisation, topic and period, for the pages that show all three."""
     r = random.Random(seed)
     return {
-        i: r.choice(pages.WORDINGS["otp"]).format(o=c.organization, t=c.topic, p=c.period)
+        i: r.choice(WORDINGS["otp"]).format(o=c.organization, t=c.topic, p=c.period)
         for i, c in enumerate(sample.content for sample in samples)
         if {"organization", "period"} <= c.shown
     }
@@ -123,7 +126,7 @@ def read_aloud(vlm, processor, images: list, request: str = "") -> list[str]:
     import torch
 
     said, asked = [], [{"type": "text", "text": request}] if request else []
-    system = {"role": "system", "content": small_checkpoint.INSTRUCTION}
+    system = {"role": "system", "content": INSTRUCTION}
     for start in range(0, len(images), BATCH):
         messages = [
             [
@@ -147,13 +150,13 @@ def read_aloud(vlm, processor, images: list, request: str = "") -> list[str]:
     return said
 
 
-def error_rate(said: list[str], samples: list[pages.Sample]) -> float:
+def error_rate(said: list[str], samples: list[Sample]) -> float:
     """Character error rate: edits from what was said to the heading, per character of the heading."""
-    truth = [plain(small_checkpoint.heading(sample.content)) for sample in samples]
+    truth = [plain(heading(sample.content)) for sample in samples]
     return sum(edits(plain(a), b) for a, b in zip(said, truth)) / sum(map(len, truth))
 
 
-def twins(maker: pages.PageMaker, kind: str, count: int) -> tuple[list[list[pages.Sample]], list[str]]:
+def twins(maker: PageMaker, kind: str, count: int) -> tuple[list[list[Sample]], list[str]]:
     """``count`` pairs of pages alike but for one digit, and a query for the first page of each.
 
     ``kind`` is ``"year"``, where the digit is the last of the year in the heading, or ``"figure"``, where it
@@ -161,13 +164,13 @@ def twins(maker: pages.PageMaker, kind: str, count: int) -> tuple[list[list[page
     """
     r, found, queries = maker.rng, [], []
     while len(found) < count:
-        size = r.choices(pages.FORMATS, pages.FORMAT_WEIGHTS)[0]
+        size = r.choices(FORMATS, FORMAT_WEIGHTS)[0]
         if kind == "figure":
-            pair = pages.figure_twins(maker, size)
+            pair = figure_twins(maker, size)
             if len(pair) == 2:
                 (first, figure), (second, _) = pair
                 found.append([first, second])
-                queries.append(pages.figure_query(first.content, *figure, r))
+                queries.append(figure_query(first.content, *figure, r))
             continue
         content = maker.content(period=str(maker.words.year()))
         state = r.getstate()
@@ -175,14 +178,14 @@ def twins(maker: pages.PageMaker, kind: str, count: int) -> tuple[list[list[page
         if not {"organization", "period"} <= first.content.shown:
             continue
         fields = content.organization, content.topic, content.period
-        changed = pages.Content(*fields[:2], pages.other_digit(content.period, r))
-        query = r.choice(pages.WORDINGS["otp"]).format(o=fields[0], t=fields[1], p=fields[2])
+        changed = Content(*fields[:2], other_digit(content.period, r))
+        query = r.choice(WORDINGS["otp"]).format(o=fields[0], t=fields[1], p=fields[2])
         found.append([first, maker.twin(changed, size, state)])
         queries.append(query)
     return found, queries
 
 
-def told_apart(retriever, reranker, pairs: list[list[pages.Sample]], queries: list[str]) -> dict[str, float]:
+def told_apart(retriever, reranker, pairs: list[list[Sample]], queries: list[str]) -> dict[str, float]:
     """How often each model scores the right page of a pair higher; chance is 0.5."""
     images = pictures([sample for pair in pairs for sample in pair])
     page = embed(retriever, images).reshape(len(pairs), 2, -1)
@@ -257,7 +260,7 @@ def real_pages(retriever, folder: Path, max_pixels: tuple[int, ...]) -> dict:
             images = pdf.render_pdf(folder / "pdfs" / f, pixels)
             parts.append(retriever.encode_document(images, batch_size=8, show_progress_bar=False))
         report[f"small-embedding, {pixels:,} pixels"] = ndcg(query @ np.concatenate(parts).T)
-    retriever[0].processor.image_processor.size["longest_edge"] = small_checkpoint.MAX_PIXELS
+    retriever[0].processor.image_processor.size["longest_edge"] = MAX_PIXELS
     return report | {"documents": len(files), "pages": len(ids), "queries": len(queries)}
 
 
@@ -267,16 +270,14 @@ def load():
     from sentence_transformers import CrossEncoder, SentenceTransformer
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    out, single = small_checkpoint.OUT, {"dtype": torch.float32}
+    out, single = places.OUT, {"dtype": torch.float32}
     retriever = SentenceTransformer(str(out / "small-embedding"), device="cpu", model_kwargs=single)
     reranker = CrossEncoder(str(out / "small-reranker"), device="cpu", model_kwargs=single)
     vlm = AutoModelForImageTextToText.from_pretrained(out / "small-vlm", **single).eval()
     return retriever, reranker, vlm, AutoProcessor.from_pretrained(out / "small-vlm")
 
 
-def measure(
-    models, makers: dict[str, pages.PageMaker], count: int, twin_count: int, rerank_count: int
-) -> dict:
+def measure(models, makers: dict[str, PageMaker], count: int, twin_count: int, rerank_count: int) -> dict:
     """The report on generated pages: each set of ``makers`` with ``count`` pages, some with twins."""
     retriever, reranker, vlm, processor = models
     report = {}
@@ -288,7 +289,7 @@ def measure(
         report[name] = {"pages": count} | retrieval(retriever, page, queries)
         report[name]["any wording"] = retrieval(retriever, page, dict(enumerate(wordings)))
         report[name]["heading cer"] = error_rate(read_aloud(vlm, processor, images), samples)
-        asked = read_aloud(vlm, processor, images, small_checkpoint.ASK)
+        asked = read_aloud(vlm, processor, images, ASK)
         report[name]["written queries"] = retrieval(retriever, page, dict(enumerate(asked)))
         if rerank_count and name == "seen":
             some = dict(list(queries.items())[:rerank_count])
@@ -309,32 +310,28 @@ def rounded(value):
     return round(value, 4) if isinstance(value, float) else value
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--pages", type=int, default=500, help="pages of each set")
-    parser.add_argument("--twins", type=int, default=250, help="pairs of each kind")
-    parser.add_argument("--real", type=Path, help="a folder with pdfs/ and questions.jsonl")
-    args = parser.parse_args()
-    words, fonts = pages.read_assets(small_checkpoint.ASSETS)
+def read(count: int, twin_count: int, real: Path | None = None) -> None:
+    """Measures the shipped checkpoints and writes the figures into log and cards.
+
+    Args:
+        count: pages of each set.
+        twin_count: pairs of each kind.
+        real: a folder with pdfs/ and questions.jsonl, or None.
+    """
+    words, fonts = read_assets(places.ASSETS)
     makers = {
-        "seen": pages.PageMaker(words, fonts, SEED),
-        "fonts": pages.PageMaker(words, unseen_fonts(), SEED),
-        "layouts": held_out_pages.HeldOutMaker(words, fonts, SEED),
+        "seen": PageMaker(words, fonts, SEED),
+        "fonts": PageMaker(words, unseen_fonts(), SEED),
+        "layouts": HeldOutMaker(words, fonts, SEED),
     }
-    for language in small_checkpoint.LANGUAGES:
-        file = small_checkpoint.ASSETS / f"words_{language}.txt"
+    for language in LANGUAGES:
+        file = places.ASSETS / f"words_{language}.txt"
         if not file.is_file():
             raise SystemExit(f"{file} is missing: run `python data/make/small_checkpoint.py gather` again")
-        makers[language] = pages.PageMaker(file.read_text(encoding="utf-8").split("\n"), fonts, SEED)
+        makers[language] = PageMaker(file.read_text(encoding="utf-8").split("\n"), fonts, SEED)
     models = load()
-    report = measure(models, makers, args.pages, args.twins, rerank_count=200)
-    if args.real:
-        report["real pages"] = real_pages(models[0], args.real, (224 * 320, 448 * 640))
+    report = measure(models, makers, count, twin_count, rerank_count=200)
+    if real:
+        report["real pages"] = real_pages(models[0], real, (224 * 320, 448 * 640))
         print("real pages:", report["real pages"], flush=True)
-    small_checkpoint.write_reading(rounded(report))
-
-
-if __name__ == "__main__":
-    main()
+    write_reading(rounded(report))

@@ -1,15 +1,17 @@
 """Five layouts that no pretraining has seen: what a small checkpoint is asked to read without having met it.
 
-Headings, bodies and their order on the page differ from those of ``pretraining_pages.py``. Nothing but
-``reading.py`` and its tests may use them: once trained on, they prove nothing.
+Headings, bodies and their order on the page differ from those of ``headers`` and ``layouts``. Nothing but
+``reading`` and its tests may use them: once trained on, they prove nothing.
 """
 
 from __future__ import annotations
 
-import pretraining_pages as pages
+from .canvas import Page
+from .pages import PageMaker
+from .text_layouts import columns
 
 
-def newspaper(p: pages.Page) -> None:
+def newspaper(p: Page) -> None:
     """A masthead between rules, a line with the date, a headline, columns of text."""
     content, r = p.content, p.rng
     p.line([(p.margin, p.y), (p.w - p.margin, p.y)], p.ink)
@@ -22,10 +24,10 @@ def newspaper(p: pages.Page) -> None:
     p.text(p.w - p.margin, p.y + 7, f"No. {r.randint(2, 999)}", 10, align="right", fit=p.inner * 0.3)
     p.y = p.paragraph(p.margin, p.y + 24, content.topic, p.inner, 17, max_lines=2, heading=True, leading=1.1)
     p.y += 4
-    pages.columns(p, 2)
+    columns(p, 2)
 
 
-def ticket(p: pages.Page) -> None:
+def ticket(p: Page) -> None:
     """A card with a stub to be torn off, at the side or below: what is on it, and whose it is."""
     content = p.content
     edge = p.margin * 0.5
@@ -48,7 +50,7 @@ def ticket(p: pages.Page) -> None:
     p.paragraph(x, y + 5, content.organization, width, 11, max_lines=4)
 
 
-def calendar(p: pages.Page) -> None:
+def calendar(p: Page) -> None:
     """A month as a grid of days, a few of them with a word."""
     content, r = p.content, p.rng
     p.text(p.w - p.margin, p.y, content.organization, 10.5, align="right", fit=p.inner)
@@ -57,18 +59,18 @@ def calendar(p: pages.Page) -> None:
     )
     p.y = p.paragraph(p.margin, p.y + 1, content.topic, p.inner, 13, max_lines=2, bold=True)
     p.y += 4
-    columns, rows = 5, 5
-    width, height = p.inner / columns, (p.bottom - p.y) / rows
-    for day in range(1, columns * rows + 1):
-        x = p.margin + (day - 1) % columns * width
-        y = p.y + (day - 1) // columns * height
+    days, weeks = 5, 5
+    width, height = p.inner / days, (p.bottom - p.y) / weeks
+    for day in range(1, days * weeks + 1):
+        x = p.margin + (day - 1) % days * width
+        y = p.y + (day - 1) // days * height
         p.rect(x, y, x + width, y + height, outline=(160, 160, 160))
         p.text(x + 2, y + 1, str(day), 9)
         if r.random() < 0.25 and height > 22:
             p.text(x + 2, y + 11, p.note(p.words.word()), 9, fit=width - 4)
 
 
-def dashboard(p: pages.Page) -> None:
+def dashboard(p: Page) -> None:
     """A coloured menu down the left side, the heading to its right, figures in boxes."""
     content, r = p.content, p.rng
     side = p.w * 0.34
@@ -90,7 +92,7 @@ def dashboard(p: pages.Page) -> None:
         y += 35
 
 
-def poster(p: pages.Page) -> None:
+def poster(p: Page) -> None:
     """A large shape with the words in the middle of the page; whose it is stands at the bottom."""
     content, r = p.content, p.rng
     radius = min(p.w, p.h) * 0.46
@@ -119,12 +121,12 @@ def poster(p: pages.Page) -> None:
 HELD_OUT = [newspaper, ticket, calendar, dashboard, poster]
 
 
-class HeldOutMaker(pages.PageMaker):
+class HeldOutMaker(PageMaker):
     """Makes pages of the five layouts, headings included."""
 
     def __init__(self, vocabulary: list[str], fonts: list[list[str]], seed: int):
         super().__init__(vocabulary, fonts, seed, HELD_OUT)
 
-    def lay_out(self, page: pages.Page, family) -> None:
+    def lay_out(self, page: Page, family) -> None:
         page.content.shown |= {"organization", "topic", "period"}
         family(page)
