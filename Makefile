@@ -1,6 +1,7 @@
 # Each of `make course` and `make test` sets everything up by itself: a virtual environment and the locked packages.
 #
 #   make course                      run notebooks 00 to 06 headless on the small profile
+#   make course ALL=1                every numbered notebook
 #   make course NOTEBOOKS="04 05"    only these
 #   PROFILE=full make course         on a GPU, with the 2B model
 #   make course PYTHON=python3.12    build the environment with another Python
@@ -22,7 +23,7 @@ STAMP := $(VENV)/.installed-$(LOCK_SUM)
 
 help:
 	@echo "make course    run the notebooks in order into runs/$(PROFILE)/ and print the results"
-	@echo "               PROFILE=full make course; make course NOTEBOOKS=\"04 05\""
+	@echo "               PROFILE=full make course; make course ALL=1; make course NOTEBOOKS=\"04 05\""
 	@echo "make test      lint and every test, the notebooks included (FAST=1 leaves the notebook runs out)"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make outputs   run the committed notebooks in place and keep their outputs clean"
@@ -45,7 +46,7 @@ $(STAMP):
 	@touch $@
 
 course: $(STAMP)
-	@$(BIN)/python tools/run_course.py --profile $(PROFILE) $(NOTEBOOKS)
+	@$(BIN)/python tools/run_course.py --profile $(PROFILE) $(if $(ALL),--all) $(NOTEBOOKS)
 
 test: $(STAMP) lint
 	@$(BIN)/python -m pytest $(if $(FAST),-m "not slow")

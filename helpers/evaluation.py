@@ -198,9 +198,8 @@ def recall(run: Run, relevant: Relevant, k: int = 10) -> dict[str, float]:
 def map_(run: Run, relevant: Relevant, k: int = 100) -> dict[str, float]:
     """Average precision at k, per query; its mean over queries is MAP@k.
 
-    AP@k = sum of the precision at the rank of each relevant page among the first k / min(k, number of
-    relevant pages). trec_eval's map_cut divides by the number of relevant pages alone; the two agree where
-    that is at most k.
+    AP@k = sum of the precision at the rank of each relevant page among the first k / min(k, number of relevant
+    pages). trec_eval's map_cut divides by the number alone; the two agree where that is at most k.
     """
     return {
         query_id: float((np.arange(1, len(hits) + 1) / (hits + 1)).sum() / min(k, len(pages)))
@@ -225,8 +224,7 @@ def mean(values: Mapping[str, float]) -> float:
 def bootstrap(values: Mapping[str, float] | Sequence[float], seed: int = 12, n: int = 10_000) -> Interval:
     """Mean of a per-query metric and its 95 % percentile interval, from `n` resamplings of the queries.
 
-    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; computed by SciPy. Of values
-    that are all the same the interval is that value.
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; by SciPy.
 
     Raises:
         ValueError: no values, or more than one for each query.
@@ -239,9 +237,8 @@ def bootstrap(values: Mapping[str, float] | Sequence[float], seed: int = 12, n: 
     average = float(sample.mean())
     if np.ptp(sample) == 0:  # also where there is one query: SciPy asks for two
         return Interval(average, average, average)
-    # 1,000 resamplings at a time keep memory at 1,000 x queries numbers.
-    options = {"n_resamples": n, "batch": 1000, "method": "percentile", "rng": seed}
-    low, high = stats.bootstrap((sample,), np.mean, **options).confidence_interval
+    how = {"n_resamples": n, "batch": 1000, "method": "percentile", "rng": seed}  # a batch bounds memory
+    low, high = stats.bootstrap((sample,), np.mean, **how).confidence_interval
     return Interval(average, float(low), float(high))
 
 
@@ -250,9 +247,8 @@ def paired_bootstrap(
 ) -> Interval:
     """How much higher `b` is than `a` on the same queries: mean of b - a and its 95 % interval.
 
-    Each resampling draws queries and takes both systems' values for them, so that what makes a query easy or
-    hard for both cancels. If the interval lies above 0, `b` is better by more than the choice of queries
-    explains.
+    Each resampling takes both systems' values for the queries drawn, so what makes one easy or hard for both
+    cancels. If the interval lies above 0, `b` is better by more than the choice of queries explains.
 
     Raises:
         ValueError: the two do not cover the same queries.
@@ -266,11 +262,9 @@ def permutation_test(
     """How often chance alone makes a mean difference at least as large as that between `a` and `b`.
 
     If the two systems were equal, each query's difference could as well have the other sign. So the signs
-    are drawn anew `n` times (all of them are tried where there are no more than that). The p-value is the
-    share of draws whose mean difference is at least as large as the measured one, that one counted too;
-    two-sided, it is twice the smaller of the shares at the two ends. Smucker, Allan and Carterette, "A
-    comparison of statistical significance tests for information retrieval evaluation", CIKM 2007; computed
-    by SciPy.
+    are drawn anew `n` times, or all are tried where they are fewer. The p-value is twice the smaller share of
+    draws at or beyond the measured mean, to one side or the other. Smucker, Allan and Carterette, "A
+    comparison of statistical significance tests for information retrieval evaluation", CIKM 2007; by SciPy.
 
     Raises:
         ValueError: the two do not cover the same queries.
@@ -279,9 +273,9 @@ def permutation_test(
 
     differences = _paired(a, b)
     if len(differences) < 2:
-        return 1.0  # both signs of one difference are as far from 0
-    options = {"permutation_type": "samples", "n_resamples": n, "batch": 1000, "rng": seed}
-    return float(stats.permutation_test((differences,), np.mean, **options).pvalue)
+        return 1.0  # either sign of one difference is as far from 0
+    how = {"permutation_type": "samples", "n_resamples": n, "batch": 1000, "rng": seed}
+    return float(stats.permutation_test((differences,), np.mean, **how).pvalue)
 
 
 def detectable_difference(

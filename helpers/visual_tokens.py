@@ -22,8 +22,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-WORDS = 8  # of 16 bits: a key, as numbers that float32 holds exactly
-NEW, KEPT, NAMELESS = 0, 1, 2  # what follows a picture's header: its patches, nothing, patches without a key
+_WORDS = 8  # of 16 bits: a key, as numbers that float32 holds exactly
+_NEW, _KEPT, _NAMELESS = 0, 1, 2  # what follows a picture's header: its patches, nothing, patches without a key
 _stores: WeakValueDictionary[tuple, VisualTokens] = WeakValueDictionary()
 
 
@@ -134,10 +134,10 @@ class _Pictures:
         for key in keys:
             kept = key in self.store.pages
             header = torch.zeros(1, 3 * self.plain.temporal_patch_size * self.plain.patch_size**2)
-            header[0, 0] = KEPT if kept else NAMELESS if key is None else NEW
+            header[0, 0] = _KEPT if kept else _NAMELESS if key is None else _NEW
             if key is not None:
                 words = np.frombuffer(key, np.uint16).astype(np.float32)
-                header[0, 1 : 1 + WORDS] = torch.from_numpy(words)
+                header[0, 1 : 1 + _WORDS] = torch.from_numpy(words)
             rows += [header] if kept else [header, next(patches)]
             grids.append(self.store.grids[key] if kept else next(made_grids))
         return BatchFeature({"pixel_values": torch.cat(rows), "image_grid_thw": torch.stack(grids)})
@@ -162,11 +162,11 @@ def _image_features(vlm, store: VisualTokens, pixel_values, image_grid_thw=None,
 
     place, pages = 0, []
     for grid in image_grid_thw:
-        kind, *words = pixel_values[place, : 1 + WORDS].tolist()
-        end = place + 1 + (0 if kind == KEPT else int(grid.prod()))
+        kind, *words = pixel_values[place, : 1 + _WORDS].tolist()
+        end = place + 1 + (0 if kind == _KEPT else int(grid.prod()))
         pages.append((kind, np.array(words, np.uint16).tobytes(), grid, pixel_values[place + 1 : end]))
         place = end
-    new = [(grid, patches) for kind, _, grid, patches in pages if kind != KEPT]
+    new = [(grid, patches) for kind, _, grid, patches in pages if kind != _KEPT]
     device, tokens = pixel_values.device, []
     # Not in inference mode, in which `predict` works: a training step may need the same tokens later.
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
@@ -176,8 +176,8 @@ def _image_features(vlm, store: VisualTokens, pixel_values, image_grid_thw=None,
             output = type(vlm).get_image_features(vlm, torch.cat(patches), torch.stack(grids), **options)
             made = zip(output.pooler_output, *output.deepstack_features)
         for kind, key, grid, _ in pages:
-            tokens.append(store.pages[key] if kind == KEPT else next(made))
-            if kind == NEW:
+            tokens.append(store.pages[key] if kind == _KEPT else next(made))
+            if kind == _NEW:
                 store.keep(key, grid, tokens[-1])
         levels = [tuple(page.to(device) for page in level) for level in zip(*tokens)]
     store.computed += len(new)

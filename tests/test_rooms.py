@@ -96,7 +96,7 @@ def used(code: str) -> set[str]:
     """What a piece of code takes from helpers, such as helpers.pages.page_id."""
     tree, modules, found = ast.parse(code), {}, set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "helpers":
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "helpers":
             for alias in node.names:
                 found.add(f"{node.module}.{alias.name}")
                 modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"

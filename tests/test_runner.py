@@ -150,6 +150,10 @@ def test_chosen_notebooks_by_number(course):
     for name in ("00_a", "01_b", "02_c", "appendix_d"):
         nbformat.write(notebook(), course / f"{name}.ipynb")
     assert [file.stem for file in run_course.find_notebooks([])] == ["00_a", "01_b", "02_c"]
+    (course / "07_e.ipynb").write_text("{}")
+    assert [file.stem for file in run_course.find_notebooks([])] == ["00_a", "01_b", "02_c"]
+    every = run_course.find_notebooks([], all_numbered=True)
+    assert [file.stem for file in every] == ["00_a", "01_b", "02_c", "07_e"]
     assert [file.stem for file in run_course.find_notebooks(["02", "00_a.ipynb"])] == ["00_a", "02_c"]
     assert [file.stem for file in run_course.find_notebooks(["appendix"])] == ["appendix_d"]
 

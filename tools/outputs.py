@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     profile = get_profile("small")
     try:
-        notebooks = find_notebooks(options.notebooks)
+        notebooks = find_notebooks(options.notebooks, all_numbered=True)
         if not options.clean:
             prepare_environment(profile)
             check_profile(profile)

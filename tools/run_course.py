@@ -1,6 +1,7 @@
 """Run the notebooks headless, in order, with papermill: what `make course` calls.
 
-    python tools/run_course.py                       every notebook, small profile, into runs/small/
+    python tools/run_course.py                       00 to 06, small profile, into runs/small/
+    python tools/run_course.py --all                 every numbered notebook
     python tools/run_course.py 04 05                 only these
     python tools/run_course.py --profile full -p MAX_STEPS 20
 
@@ -237,14 +238,16 @@ def shown_path(file: Path) -> str:
     return str(file.relative_to(ROOT)) if file.is_relative_to(ROOT) else str(file)
 
 
-def find_notebooks(wanted: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
-    """Return the notebooks whose names start with one of `wanted`, in order; for none, all numbered ones.
+def find_notebooks(wanted: list[str], folder: Path = NOTEBOOKS, *, all_numbered: bool = False) -> list[Path]:
+    """Return the notebooks whose names start with one of `wanted`, in order; for none, those of the course,
+    00 to 06, or all numbered ones.
 
     Raises:
         ValueError: a name that fits none, listing those there are.
     """
     every = sorted(folder.glob("*.ipynb"))
-    there = [file for file in every if re.match(r"[0-9][0-9]_", file.name)]
+    numbers = "[0-9][0-9]" if all_numbered else "0[0-6]"
+    there = [file for file in every if re.match(f"{numbers}_", file.name)]
     if not there:
         raise ValueError(f"There are no notebooks in {shown_path(folder)}.")
     chosen = []
@@ -277,6 +280,7 @@ def main(arguments: list[str] | None = None) -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("notebooks", nargs="*", help="number or start of the name of the notebooks to run")
+    parser.add_argument("--all", action="store_true", help="every numbered notebook, not only 00 to 06")
     parser.add_argument("--profile", default=os.environ.get("PROFILE", "small"))
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
                         help="set a name of the parameters cell in each notebook that has it")  # fmt: skip
@@ -289,7 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
             parameters[name] = float(value)
     try:
         profile = get_profile(options.profile, cut_sizes=parameters.get("CUT_SIZES"))
-        notebooks = find_notebooks(options.notebooks)
+        notebooks = find_notebooks(options.notebooks, all_numbered=options.all)
         declared = {notebook: declared_parameters(notebook) for notebook in notebooks}
         for name in parameters:
             if not any(name in names for names in declared.values()):
