@@ -198,8 +198,8 @@ def recall(run: Run, relevant: Relevant, k: int = 10) -> dict[str, float]:
 def map_(run: Run, relevant: Relevant, k: int = 100) -> dict[str, float]:
     """Average precision at k, per query; its mean over queries is MAP@k.
 
-    AP@k = sum of the precision at the rank of each relevant page among the first k / min(k, number of relevant
-    pages). trec_eval's map_cut divides by the number alone; the two agree where that is at most k.
+    AP@k = sum of the precision at the rank of each relevant page among the first k / min(k, their
+    number). trec_eval's map_cut divides by the number alone; the two agree where that is at most k.
     """
     return {
         query_id: float((np.arange(1, len(hits) + 1) / (hits + 1)).sum() / min(k, len(pages)))

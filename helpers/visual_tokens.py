@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 _WORDS = 8  # of 16 bits: a key, as numbers that float32 holds exactly
-_NEW, _KEPT, _NAMELESS = 0, 1, 2  # what follows a picture's header: its patches, nothing, patches without a key
+_NEW, _KEPT, _NAMELESS = 0, 1, 2  # after a picture's header come its patches, none, those of no key
 _stores: WeakValueDictionary[tuple, VisualTokens] = WeakValueDictionary()
 
 
