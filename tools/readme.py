@@ -175,9 +175,9 @@ def map_part(measured: Path = MEASURED, notebooks: Path = ROOT / "notebooks") ->
 
 
 def speed_part(folder: Path = MEASURED.parent) -> str:
-    """Return what the benchmarks measured: training and evaluating against the article's plain way."""
-    names = ("training_speed", "step_time", "evaluation_speed")
-    (training, step, evaluating), lines = (folder / f"{name}.json" for name in names), []
+    """Return what the benchmarks measured: training, evaluating and reranking against the plain way."""
+    names = ("training_speed", "step_time", "evaluation_speed", "reranker_speed")
+    (training, step, evaluating, reranking), lines = (folder / f"{name}.json" for name in names), []
     if training.is_file():
         found = json.loads(training.read_text(encoding="utf-8"))
         article, course = found["article"], found["course"]
@@ -216,6 +216,18 @@ def speed_part(folder: Path = MEASURED.parent) -> str:
             f"Evaluating {sizes} sizes of the embedding, {found['queries']} queries over {found['pages']:,} "
             f"pages: {seconds['course']:.1f} s against {seconds['article']:.1f} s with one evaluator a size, "
             f"**{found['ratio']:.0f} times** as fast; largest difference {found['largest_difference']:.0e}.",
+        ]
+    if reranking.is_file():
+        found = json.loads(reranking.read_text(encoding="utf-8"))
+        plain, course = (found["pairs_per_second"][way] for way in ("plain", "course"))
+        lines += [
+            *([""] if lines else []),
+            f"Reranking with a frozen vision encoder whose visual tokens are kept, {found['pairs']} pairs of "
+            f"{found['pages']} pages: scoring {course['scoring']:.0f} pairs a second against "
+            f"{plain['scoring']:.0f} with the library as it comes, **{found['ratio']:.1f} times** as many; "
+            f"training {course['training']:.0f} against {plain['training']:.0f}, "
+            f"**{found['ratio_training']:.1f} times**; scores differ by "
+            f"{found['largest_score_difference']:.0e} at most.",
         ]
     return "\n".join(lines) or NOT_MEASURED
 
