@@ -7,7 +7,7 @@ import pytest
 
 from helpers.course.profiles import get_profile
 from tools import encode, sweeps
-from tools.fine_tune import FAULTS, Settings, fine_tune, held
+from tools.fine_tune import FAULTS, ShortTraining, fine_tune, held
 
 FIGURES = {"dev_ndcg@10_before": 0.4, "dev_ndcg@10": 0.5, "seconds": 60.0, "peak_memory_mb": 3000.0}
 LOSSES = sweeps.TABLES["losses"]
@@ -86,14 +86,14 @@ def test_each_fault_was_caught_by_its_check():
 
 @pytest.mark.slow
 def test_a_prompt_of_scoring_alone_is_caught_before_training():
-    figures = fine_tune(Settings(fault="another prompt for queries", rows=64))
+    figures = fine_tune(ShortTraining(fault="another prompt for queries", rows=64))
     assert "Encode queries with the prompt that they are trained with" in figures["caught"]["same_prompts"]
     assert 0 < figures["dev_ndcg@10_eighth"] < 1
 
 
 def test_an_unknown_fault_is_named():
     with pytest.raises(ValueError, match="no fault 'rain'.*" + next(iter(FAULTS))):
-        fine_tune(Settings(fault="rain"))
+        fine_tune(ShortTraining(fault="rain"))
 
 
 def test_weights_between_two_models():

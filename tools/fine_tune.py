@@ -51,7 +51,7 @@ def weights_id(profile) -> str:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ShortTraining:
     """What may differ between two short runs. The rest is the profile's, as in notebook 04."""
 
     rows: int | None = 1024  # None: the profile's, every row
@@ -79,7 +79,7 @@ class Settings:
 
 
 def fine_tune(
-    settings: Settings,
+    settings: ShortTraining,
     keep: Path | None = None,
     split: str = "dev",
     callbacks: Sequence = (),
@@ -235,7 +235,7 @@ def upper_quarter(page):
 
 
 def _with_fault(
-    settings: Settings, train: datasets.Dataset, dev: datasets.Dataset, columns: list[str]
+    settings: ShortTraining, train: datasets.Dataset, dev: datasets.Dataset, columns: list[str]
 ) -> datasets.Dataset:
     """The training rows, with the fault where it is one of the data."""
     import datasets
@@ -258,7 +258,7 @@ def _with_fault(
     return train
 
 
-def _loss(model, settings: Settings, profile, load):
+def _loss(model, settings: ShortTraining, profile, load):
     """Return the loss that `settings` describe; `load(attention)` loads the base model anew, as a guide."""
     from sentence_transformers.sentence_transformer import losses
 
@@ -307,9 +307,9 @@ def check_held(file: Path, made_with: dict, now: dict) -> None:
         )
 
 
-def whole_training(profile, seed: int = Settings.seed) -> Settings:
+def whole_training(profile, seed: int = ShortTraining.seed) -> ShortTraining:
     """The settings of notebook 04's training."""
-    return Settings(
+    return ShortTraining(
         rows=profile.train_rows,
         epochs=profile.num_train_epochs,
         batch=profile.batch_size,

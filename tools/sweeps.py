@@ -36,14 +36,14 @@ from helpers.course.profiles import check_profile, get_profile  # noqa: E402
 from helpers.files import write_json  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
 from tools.encode import Encoding, encode, trained_model  # noqa: E402
-from tools.fine_tune import FAULTS, Settings, check_held, fine_tune, held  # noqa: E402
+from tools.fine_tune import FAULTS, ShortTraining, check_held, fine_tune, held  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
 FOLDER = measurements.FOLDER
-FIRST = Settings()
+FIRST = ShortTraining()
 HALF = 224 * 160
-Run = Settings | Encoding
+Run = ShortTraining | Encoding
 #: table -> name -> settings. Names are what the notebooks show.
 TABLES: dict[str, dict[str, Run]] = {
     "losses": {

@@ -28,7 +28,7 @@ from helpers import hardware  # noqa: E402
 from helpers.course import ledger  # noqa: E402
 from helpers.course.profiles import get_profile  # noqa: E402
 from helpers.files import write_json  # noqa: E402
-from tools.fine_tune import Settings, fine_tune  # noqa: E402
+from tools.fine_tune import ShortTraining, fine_tune  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "step_time.json"
 WARM_UP = 4
@@ -106,7 +106,7 @@ def main() -> int:
     if options.rows < (WARM_UP + 4) * options.batch:
         parser.error(f"--rows must be at least {(WARM_UP + 4) * options.batch}: {WARM_UP + 4} steps")
     watch = Watch()
-    fine_tune(Settings(rows=options.rows, batch=options.batch), callbacks=[watch])
+    fine_tune(ShortTraining(rows=options.rows, batch=options.batch), callbacks=[watch])
     seconds = {part: median(times) for part, times in watch.parts.items()}
     total = sum(seconds.values())
     operations = {kind: share / watch.operations.seconds.total() for kind, share in

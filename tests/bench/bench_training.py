@@ -31,12 +31,12 @@ from helpers import hardware  # noqa: E402
 from helpers.course import ledger  # noqa: E402
 from helpers.course.profiles import get_profile  # noqa: E402
 from helpers.files import write_json  # noqa: E402
-from tools.fine_tune import Settings, fine_tune, weights_id  # noqa: E402
+from tools.fine_tune import ShortTraining, fine_tune, weights_id  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "training_speed.json"
 #: One hard negative and the scale of the article's loss in both: what differs is how fast it is computed.
-COURSE = Settings(batch=get_profile("small").batch_size, negatives=1, scale=20.0)
+COURSE = ShortTraining(batch=get_profile("small").batch_size, negatives=1, scale=20.0)
 LIBRARY = {"attention": "sdpa", "keep_memory": False, "fast_vision": False}
 WAYS = {"article": replace(COURSE, mini_batch=1, **LIBRARY), "course": COURSE}
 #: The course's settings with one thing changed: what each choice is worth, and what was not taken.
