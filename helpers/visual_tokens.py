@@ -124,22 +124,27 @@ class _Pictures:
         pictures = make_flat_list_of_images(images)
         settings = {**options, "size": options.get("size") or self.plain.size}
         keys = [_key(picture, repr(settings)) for picture in pictures]
-        new = [picture for picture, key in zip(pictures, keys) if key not in self.store.pages]
-        patches = made_grids = iter(())
-        if new:
-            made = self.plain(new, **options)
+        first = {key: place for place, key in reversed(list(enumerate(keys)))}  # a page may be here twice
+        new = [
+            key is None or (key not in self.store.pages and first[key] == place)
+            for place, key in enumerate(keys)
+        ]
+        patches, made_grids, grids_here = iter(()), iter(()), {}
+        if any(new):
+            made = self.plain([picture for picture, is_new in zip(pictures, new) if is_new], **options)
             made_grids = iter(made["image_grid_thw"])
             patches = iter(made["pixel_values"].split(made["image_grid_thw"].prod(dim=1).tolist()))
         rows, grids = [], []
-        for key in keys:
-            kept = key in self.store.pages
+        for key, is_new in zip(keys, new):
             header = torch.zeros(1, 3 * self.plain.temporal_patch_size * self.plain.patch_size**2)
-            header[0, 0] = _KEPT if kept else _NAMELESS if key is None else _NEW
+            header[0, 0] = _KEPT if not is_new else _NAMELESS if key is None else _NEW
             if key is not None:
                 words = np.frombuffer(key, np.uint16).astype(np.float32)
                 header[0, 1 : 1 + _WORDS] = torch.from_numpy(words)
-            rows += [header] if kept else [header, next(patches)]
-            grids.append(self.store.grids[key] if kept else next(made_grids))
+            rows += [header, next(patches)] if is_new else [header]
+            if is_new:
+                grids_here[key] = next(made_grids)
+            grids.append(grids_here[key] if key in grids_here else self.store.grids[key])
         return BatchFeature({"pixel_values": torch.cat(rows), "image_grid_thw": torch.stack(grids)})
 
 
@@ -167,7 +172,7 @@ def _image_features(vlm, store: VisualTokens, pixel_values, image_grid_thw=None,
         pages.append((kind, np.array(words, np.uint16).tobytes(), grid, pixel_values[place + 1 : end]))
         place = end
     new = [(grid, patches) for kind, _, grid, patches in pages if kind != _KEPT]
-    device, tokens = pixel_values.device, []
+    device, tokens, here = pixel_values.device, [], {}
     # Not in inference mode, in which `predict` works: a training step may need the same tokens later.
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
         made = iter(())
@@ -176,8 +181,12 @@ def _image_features(vlm, store: VisualTokens, pixel_values, image_grid_thw=None,
             output = type(vlm).get_image_features(vlm, torch.cat(patches), torch.stack(grids), **options)
             made = zip(output.pooler_output, *output.deepstack_features)
         for kind, key, grid, _ in pages:
-            tokens.append(store.pages[key] if kind == _KEPT else next(made))
+            if kind != _KEPT:
+                tokens.append(next(made))
+            else:
+                tokens.append(here[key] if key in here else store.pages[key])
             if kind == _NEW:
+                here[key] = tokens[-1]
                 store.keep(key, grid, tokens[-1])
         levels = [tuple(page.to(device) for page in level) for level in zip(*tokens)]
     store.computed += len(new)

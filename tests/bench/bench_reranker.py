@@ -1,16 +1,20 @@
 """Reranking: training and scoring pairs a second, the course's way against the library's plain one.
 
-    python tests/bench/bench_reranker.py           a minute on two quiet CPU cores
+    python tests/bench/bench_reranker.py           two minutes on two quiet CPU cores
     python tests/bench/bench_reranker.py --save    and into data/measurements/reranker_speed.json
 
 Both ways load the small reranker in float32 with a frozen vision tower, and see the same pairs in the same
-order: each of some pages with several queries, as a reranker meets them. Plain is the library as it comes.
-The course's way keeps each page's visual tokens (`helpers.visual_tokens`) and takes the attention that
-`helpers.hardware.training_attention` names. Its first meeting with each page, when the tower runs, is part of
-what is timed. The ways alternate, round by round; a figure is the median over rounds. Scores must agree.
+order. Plain is the library as it comes. The course's way keeps each page's visual tokens
+(`helpers.visual_tokens`) and takes the attention that `helpers.hardware.training_attention` names. Two cases:
 
-The last line is a JSON object; `ratio` is that of scoring, `ratio_training` that of a training step (forward,
-backward and the optimizer's step, in the trainer's precision).
+* pages met before, as in a search service or from the second pass on: their tokens are there;
+* pages met for the first time, then with as many queries as notebook 06 has for a page, tower included.
+
+The ways alternate, round by round; a figure is the median over rounds. Scores must agree.
+
+The last line is a JSON object. `ratio` is that of scoring, `ratio_training` that of a training step (forward,
+backward and the optimizer's step, in the trainer's precision), both for pages met before; `_from_new` behind
+a name: from the first meeting on.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import json
 import os
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -58,13 +63,6 @@ def load(way: str, profile):
     if way == "course":
         hardware.fast_vision(model)
     return model, keep_visual_tokens(model) if way == "course" else None
-
-
-def forget(kept) -> None:
-    """So that a round begins with pages that were never met."""
-    if kept is not None:
-        kept.pages.clear()
-        kept.mb = 0.0
 
 
 def score(model, pairs: list) -> np.ndarray:
@@ -116,37 +114,40 @@ def main() -> int:
         for shift in range(options.meetings)
         for number, page in enumerate(pages)
     ]
-    loaded = {way: load(way, profile) for way in WAYS}
-    for model, _ in loaded.values():
-        score(model, pairs[:BATCH])  # the first call is slower
-    seconds = {way: {"scoring": [], "training": []} for way in WAYS}
-    difference = 0.0
-    for _ in range(options.rounds):
-        scores = {}
-        for way, (model, kept) in loaded.items():
-            forget(kept)
-            took, scores[way] = timed(score, model, pairs)
-            seconds[way]["scoring"].append(took)
-        difference = max(difference, float(np.abs(scores["plain"] - scores["course"]).max()))
-    for way, (model, kept) in loaded.items():
+    loaded = {}
+    for way in WAYS:
+        model, kept = load(way, profile)
         optimizer = torch.optim.AdamW([w for w in model.parameters() if w.requires_grad], lr=1e-5)
         loaded[way] = model, kept, optimizer
-        train(model, pairs[:BATCH], optimizer)
-    for _ in range(options.rounds):
-        for way, (model, kept, optimizer) in loaded.items():
-            forget(kept)
-            seconds[way]["training"].append(timed(train, model, pairs, optimizer)[0])
-    rates = {
-        way: {work: len(pairs) / median(rounds) for work, rounds in each.items()}
-        for way, each in seconds.items()
-    }
-    for work in ("scoring", "training"):
-        plain, course = (rates[way][work] for way in WAYS)
-        print(f"{work:9} plain {plain:6.1f}, course {course:6.1f} pairs/s: {course / plain:.2f} times")
+        score(model, pairs[:BATCH])  # the first call is slower
+    rates: dict[str, dict[str, float]] = {way: {} for way in WAYS}
+    difference = 0.0
+    for work, new in product(("scoring", "training"), (False, True)):
+        seconds, scores = {way: [] for way in WAYS}, {}
+        for _ in range(options.rounds):
+            for way, (model, kept, optimizer) in loaded.items():
+                if new and kept:
+                    kept.pages.clear()
+                    kept.mb = 0.0
+                if work == "scoring":
+                    took, scores[way] = timed(score, model, pairs)
+                else:
+                    took, _ = timed(train, model, pairs, optimizer)
+                seconds[way].append(took)
+        if scores:
+            difference = max(difference, float(np.abs(scores["plain"] - scores["course"]).max()))
+        name = f"{work}{'_from_new' if new else ''}"
+        for way in WAYS:
+            rates[way][name] = len(pairs) / median(seconds[way])
+        plain, course = (rates[way][name] for way in WAYS)
+        print(f"{name:18} plain {plain:6.1f}, course {course:6.1f} pairs/s: {course / plain:.2f} times")
     print(f"largest difference between two scores of a pair: {difference:.1e}")
+    ratios = {name: round(rates["course"][name] / rates["plain"][name], 3) for name in rates["course"]}
     result = {
-        "ratio": round(rates["course"]["scoring"] / rates["plain"]["scoring"], 3),
-        "ratio_training": round(rates["course"]["training"] / rates["plain"]["training"], 3),
+        "ratio": ratios["scoring"],
+        "ratio_training": ratios["training"],
+        "ratio_from_new": ratios["scoring_from_new"],
+        "ratio_training_from_new": ratios["training_from_new"],
         "pairs_per_second": rates,
         "largest_score_difference": difference,
         "pages": options.pages,
