@@ -37,7 +37,7 @@ PROFILES: dict[str, Settings] = {
         reranker_learning_rate=3e-4,
         reranker_train_queries=1500,  # of 4,600: enough for each reranker, added to the retriever, to beat it
         reranker_freeze_vision=True,
-        reranker_negatives=3,
+        reranker_negatives=2,
         reranker_margin=None,  # relevance is known: every other page is wrong
     ),
     "full": Settings(  # the article's settings, which are the defaults
