@@ -17,7 +17,7 @@ class _NoCourse:
             raise ModuleNotFoundError(
                 "This project has no helpers/course: delete `from helpers.course import begin` and the line "
                 "`... = begin(...)`, and write `from helpers.settings import Settings` and "
-                "`profile = Settings(embedding_model=...)` instead.",
+                "`profile = Settings(embedding_model=...)` instead; README's Copy lists all lines.",
                 name=name,
             )
 

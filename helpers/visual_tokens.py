@@ -31,7 +31,7 @@ class VisualTokens:
     """What one frozen vision tower made of pages.
 
     Attributes:
-        pages: key of a page -> its tokens (tokens, width), then those of each deeper level (DeepStack).
+        pages: key of a page -> its tokens (tokens, width), then those that DeepStack adds to text layers.
         grids: key of a page -> its patches: (time, height, width).
         mb: memory that they take, in MB (10^6 bytes).
         computed, reused: how often a page went through the tower, and how often it need not.
@@ -67,8 +67,8 @@ def keep_visual_tokens(model: torch.nn.Module, most_mb: float = 2000) -> VisualT
 
     Args:
         model: a CrossEncoder or SentenceTransformer.
-        most_mb: memory for tokens, in MB (10^6 bytes), of the computer rather than the GPU. What does not
-            fit is computed each time.
+        most_mb: memory for tokens, in MB (10^6 bytes), of the computer rather than the GPU; of models that
+            share, the last one's. What does not fit is computed each time.
 
     Raises:
         ValueError: the model is none of the Qwen3-VL family, or its tower is trained: what is kept would be

@@ -59,7 +59,7 @@ def begin(
 
     hardware.keep_freed_memory()  # faster on a CPU
     set_seed(settings.seed)
-    # They are set where a model is loaded, as they should be.
+    # The library asks for pixel limits where a model is loaded, which is where notebooks set them.
     warnings.filterwarnings("ignore", message="Passing `min_pixels`")
     plots.style()
     facts = {"profile": settings.name, "model": settings.embedding_model}

@@ -44,7 +44,7 @@ EACH = {
     "with a gradient cache, mini-batches of 16": replace(COURSE, mini_batch=16),
     "with the library's attention": replace(COURSE, attention="sdpa"),
     "with the library's vision tower": replace(COURSE, fast_vision=False),
-    "with freed memory given back": replace(COURSE, keep_memory=False),
+    "with the C library's allocator as it is": replace(COURSE, keep_memory=False),
     "with one process that reads pages ahead": replace(COURSE, workers=1),
     "with gradient checkpointing": replace(COURSE, checkpointing=True),
 }

@@ -148,7 +148,7 @@ class Shape:
     text_inner: int = 512
 
 
-#: What ``sizes.py`` compares, under the names that ``--shape`` takes.
+#: What ``tools/sizes.py`` compares, under the names that ``--shape`` takes.
 SHAPES = {
     "shipped": Shape(),
     "vision-3": Shape(vision_layers=3),
