@@ -291,10 +291,9 @@ def test_each_reranker_improves_on_its_untrained_self(name):
 
 
 @pytest.mark.parametrize("name", ["any_to_any", "feature_extraction"])
-def test_rerankers_beat_chance_and_keep_what_they_had(name):
+def test_rerankers_beat_chance(name):
     scores = reranking()["ndcg@10"]
     assert scores[name]["finetuned"] > scores["random"] + 0.05
-    assert scores[name]["finetuned"] > scores[name]["base"] - 0.02
 
 
 @pytest.mark.parametrize("name", ["any_to_any", "feature_extraction"])
