@@ -335,3 +335,5 @@ def test_notebooks_are_json_as_jupyter_writes_it():
     for file in NOTEBOOKS:
         text = file.read_text(encoding="utf-8")
         assert text == json.dumps(json.loads(text), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+        ids = [cell["id"] for cell in json.loads(text)["cells"]]
+        assert len(set(ids)) == len(ids), "nbformat gives a repeated id a new, random one"
