@@ -124,11 +124,10 @@ class _Pictures:
         pictures = make_flat_list_of_images(images)
         settings = {**options, "size": options.get("size") or self.plain.size}
         keys = [_key(picture, repr(settings)) for picture in pictures]
-        first = {key: place for place, key in reversed(list(enumerate(keys)))}  # a page may be here twice
-        new = [
-            key is None or (key not in self.store.pages and first[key] == place)
-            for place, key in enumerate(keys)
-        ]
+        new, met = [], set()  # a page may be here twice
+        for key in keys:
+            new.append(key is None or not (key in self.store.pages or key in met))
+            met.add(key)
         patches, made_grids, grids_here = iter(()), iter(()), {}
         if any(new):
             made = self.plain([picture for picture, is_new in zip(pictures, new) if is_new], **options)

@@ -221,6 +221,15 @@ class Sheet:
             y += size * self.s.zoom * leading
         return y
 
+    def _colors(self, fill: Color | None, stroke: Color | None, line: float) -> tuple[int, int]:
+        """Set what a shape is drawn with; whether it is stroked, and filled, as reportlab asks."""
+        if fill is not None:
+            self.c.setFillColor(fill)
+        if stroke is not None:
+            self.c.setStrokeColor(stroke)
+            self.c.setLineWidth(line)
+        return int(stroke is not None), int(fill is not None)
+
     def box(
         self,
         x: float,
@@ -232,15 +241,11 @@ class Sheet:
         line: float = 0.8,
         radius: float = 0,
     ) -> None:
-        if fill is not None:
-            self.c.setFillColor(fill)
-        if stroke is not None:
-            self.c.setStrokeColor(stroke)
-            self.c.setLineWidth(line)
+        stroked, filled = self._colors(fill, stroke, line)
         if radius:
-            self.c.roundRect(x, -y - h, w, h, radius, int(stroke is not None), int(fill is not None))
+            self.c.roundRect(x, -y - h, w, h, radius, stroked, filled)
         else:
-            self.c.rect(x, -y - h, w, h, int(stroke is not None), int(fill is not None))
+            self.c.rect(x, -y - h, w, h, stroked, filled)
 
     def line(
         self,
@@ -267,12 +272,7 @@ class Sheet:
         stroke: Color | None = None,
         line: float = 0.8,
     ) -> None:
-        if fill is not None:
-            self.c.setFillColor(fill)
-        if stroke is not None:
-            self.c.setStrokeColor(stroke)
-            self.c.setLineWidth(line)
-        self.c.circle(x, -y, r, int(stroke is not None), int(fill is not None))
+        self.c.circle(x, -y, r, *self._colors(fill, stroke, line))
 
     def polygon(self, points: list[tuple[float, float]], fill: Color) -> None:
         path = self.c.beginPath()
