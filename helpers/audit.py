@@ -13,8 +13,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from helpers import copies, pages
 from helpers.evaluation import repeats
 
@@ -46,18 +44,8 @@ def duplicate_pages(
     for row, key in enumerate(keys):
         if first.setdefault(key, row) != row:
             found.append(Finding("duplicate page", ids[first[key]], ids[row], "the same file"))
-    pictures = copies.page_pictures(corpus, ["image"])
-    rows, drawn = [first[key] for key in pictures], np.stack(list(pictures.values()))
-    for place, (others, distances) in enumerate(copies.near_rows(drawn, drawn, near)):
-        if drawn[place].std() < copies.BLANK:
-            continue
-        for other, average in zip(others, distances):
-            if other > place:  # each pair once, and no page beside itself
-                one, two = rows[place], rows[other]
-                worst = copies.local_difference(corpus[one]["image"], corpus[two]["image"])
-                if worst < local:
-                    detail = f"{average:.2f} grey levels apart on average, {worst:.0f} at most"
-                    found.append(Finding("duplicate page", ids[one], ids[two], detail))
+    for same in copies.same_pages(corpus, corpus, near=near, local=local):
+        found.append(Finding("duplicate page", ids[same.row], ids[same.other_row], str(same)))
     return found
 
 
@@ -97,27 +85,12 @@ def leaks(
                 found.append(Finding("leaked page", page, page, "the same id"))
             elif document(page) in documents:
                 found.append(Finding("leaked document", page, documents[document(page)], document(page)))
-    scored = copies.page_pictures(corpus, ["image"])
-    known = copies.page_pictures(train, columns)
-    places = dict(zip(copies.page_keys(corpus, "image"), range(len(corpus))))
-    where = {
-        key: (column, row) for column in columns for row, key in enumerate(copies.page_keys(train, column))
-    }
-    pictures, train_keys = np.stack(list(scored.values())), list(known)
-    for key, picture, (rows_near, distances) in zip(
-        scored, pictures, copies.near_rows(pictures, np.stack(list(known.values())), near)
-    ):
-        if picture.std() < copies.BLANK:
-            continue
-        page = corpus[places[key]]
-        # The nearest on average may be a sibling page, and the copy the second.
-        for other, average in zip(rows_near, distances):
-            column, row = where[train_keys[other]]
-            worst = copies.local_difference(page["image"], train[row][column])
-            if worst < local:
-                detail = f"{average:.2f} grey levels apart on average, {worst:.0f} at most"
-                found.append(Finding("leaked page", page["page_id"], f"row {row}, {column}", detail))
-                break
+    seen: set[int] = set()
+    for same in copies.same_pages(corpus, train, columns, near, local):
+        if same.row not in seen:
+            seen.add(same.row)
+            other = f"row {same.other_row}, {same.other_column}"
+            found.append(Finding("leaked page", corpus["page_id"][same.row], other, str(same)))
     return found
 
 
@@ -181,7 +154,7 @@ def to_read(
 
 def _normalized(text: str) -> str:
     """A query's letters and digits, in lower case, one space between words."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    return " ".join(re.findall(r"\w+", str(text).casefold()))
 
 
 def _document(page_id: str) -> str:

@@ -1,11 +1,8 @@
 """Checks around a training run. Each stops it with what is wrong and how to put it right.
 
-Training on the wrong input rarely fails: it runs to its end, and the model has learned nothing, or has
-learned the pages that it is scored with. Each check costs little next to a minute of training.
-`dataset.check_columns` comes before them, when the rows are made.
-
-A trainer here is a `SentenceTransformerTrainer` whose data set has the query in its first column and pages in
-all others.
+Training on the wrong input rarely fails: it runs to its end, and the model has learned nothing, or the pages
+that it is scored with. `dataset.check_columns` comes before these checks, when the rows are made. A trainer is
+a `SentenceTransformerTrainer` whose rows have the query in the first column and pages in all others.
 """
 
 from __future__ import annotations
@@ -13,21 +10,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from helpers import copies
-from helpers.pages import CELL
+from helpers.inputs import plain_query
 
 if TYPE_CHECKING:
     import datasets
     import torch
-    from sentence_transformers import SentenceTransformerTrainer
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
 _UNMOVED = 1e-5  # no number of an embedding of length 1 differs by more: rounding only
-_LARGEST = 50_000_000  # pixels: a page at 600 dots an inch has 35 million
 
 
 def trainable_parameters(model: torch.nn.Module) -> int:
@@ -45,68 +41,66 @@ def trainable_parameters(model: torch.nn.Module) -> int:
     return count
 
 
-def readable_rows(train: datasets.Dataset) -> int:
-    """Check that every row has a query with words and pages that a processor can read; return their number.
+def unreadable_rows(
+    train: datasets.Dataset, model: SentenceTransformer | None = None
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Rows that cannot be trained on, and rows that can once they are plain: row -> what is wrong.
 
-    Looks at the head of each picture only: nothing is decoded. A data set that lies on disk as files is read
-    once through.
+    Decodes each picture once, and keeps a small grey one for the checks that compare pages.
 
-    Raises:
-        ValueError: a query without words; a page that is missing, does not open, is smaller than a visual
-            token or far larger than a page, or is not plain grey or RGB. The row and the remedy are named.
+    Args:
+        model: the processor's own limits are asked too.
     """
+    processor = getattr(getattr(model, "processor", None), "image_processor", None)
+    patches = getattr(processor, "get_number_of_image_patches", lambda height, width: None)
     query, *columns = train.column_names
+    wrong: dict[int, str] = {}
+    otherwise: dict[int, str] = {}
     for row, words in enumerate(train[query]):
-        if not isinstance(words, str) or not any(map(str.isalnum, words)):
-            raise ValueError(
-                f"Row {row} has a query of no words in column {query!r}: {words!r}. Take the row out with "
-                f"dataset.filter(lambda row: row[{query!r}].strip())."
-            )
-    seen = set()
+        name = f"The query of row {row}"
+        try:
+            if plain_query(words, name) != words:
+                otherwise[row] = f"{name} would be read as a file or as a model's own token: {words!r}."
+        except ValueError as error:
+            wrong[row] = str(error)
     for column in columns:
         for row, picture in enumerate(copies.undecoded(train, column)[column]):
-            place = f"Row {row} has a page in column {column!r} that"
-            if picture is None:
-                raise ValueError(f"{place} is missing. Take the row out, or leave the column out.")
-            key = copies.picture_key(picture)
-            if key not in seen:
-                seen.add(key)
-                wrong = _picture_problem(picture, column)
-                if wrong:
-                    raise ValueError(f"{place} {wrong}")
+            name = f"The page of row {row} in column {column!r}"
+            try:
+                drawn = copies.draw(picture, name)
+                patches(*reversed(drawn.size))
+            except ValueError as error:
+                text = str(error)
+                wrong.setdefault(row, text if text.startswith(name) else f"{name} is refused: {text}.")
+            else:
+                if drawn.otherwise:
+                    otherwise.setdefault(row, f"{name} has colours that the library misreads.")
+    return wrong, otherwise
+
+
+def readable_rows(train: datasets.Dataset, model: SentenceTransformer | None = None) -> int:
+    """Check that every row has a query of words, and pages that a model reads as they look; return their
+    number. A data set that lies on disk as files is read once through.
+
+    Args:
+        model: the processor's own limits are asked too.
+
+    Raises:
+        ValueError: rows that `unreadable_rows` finds: how many, the first, and the remedy.
+    """
+    wrong, otherwise = unreadable_rows(train, model)
+    for rows, fix in (
+        (
+            wrong,
+            "Take them out: wrong, _ = checks.unreadable_rows(dataset); dataset = dataset.select([row for "
+            "row in range(len(dataset)) if row not in wrong]).",
+        ),
+        (otherwise, "Make all rows plain first: dataset = dataset.map(inputs.plain_row)."),
+    ):
+        if rows:
+            row = min(rows)
+            raise ValueError(f"{rows[row]} Of {len(train)} rows, {len(rows)} are like that. {fix}")
     return len(train)
-
-
-def _picture_problem(picture: Mapping, column: str) -> str | None:
-    """What is wrong with a picture that is not decoded yet, {"path", "bytes"}, and the remedy; or None."""
-    import io
-    import warnings
-
-    from PIL import Image
-
-    name = f" ({picture['path']})" if picture["path"] else ""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # said below, with the row
-        try:
-            source = picture["path"] if picture["bytes"] is None else io.BytesIO(picture["bytes"])
-            with Image.open(source) as image:
-                width, height = image.size
-                mode, transparent = image.mode, "A" in image.getbands() or "transparency" in image.info
-        except Image.DecompressionBombError:
-            return f"has far more pixels than a page{name}. Scale it down before making rows."
-        except OSError as error:
-            return f"does not open{name}: {error}. Take the row out, or save the page anew."
-    if min(width, height) < CELL:
-        return f"has {width} x {height} pixels{name}; a visual token covers 32 x 32. Take the row out."
-    if width * height > _LARGEST:
-        return f"has {width:,} x {height:,} pixels{name}. Scale it down before making rows."
-    if transparent or mode not in ("1", "L", "RGB", "P"):
-        kind = "is transparent" if transparent else f"has the colours {mode}"
-        return (
-            f"{kind}{name}. Make all pages plain first: "
-            f"dataset.map(lambda row: {{{column!r}: pages.flatten(row[{column!r}])}})."
-        )
-    return None
 
 
 def no_shared_pages(
@@ -135,22 +129,16 @@ def no_shared_pages(
         raise ValueError(
             f"Trained on pages that the model is scored with: {len(both)}, such as {min(both)}. {fix}"
         )
-    trained, scored = copies.page_pictures(train, columns), copies.page_pictures(corpus, ["image"])
-    a, b = (np.stack(list(pictures.values())) for pictures in (scored, trained))
-    found = {
-        key: distances[0]
-        for key, picture, (_, distances) in zip(scored, a, copies.near_rows(a, b, near))
-        if len(distances) and picture.std() >= copies.BLANK
-    }
+    found = list(copies.same_pages(corpus, train, columns, near))
     if found:
-        worst = min(found, key=found.get)
-        name = names[copies.page_keys(corpus, "image").index(worst)]
+        worst = min(found, key=lambda same: same.average)
+        pages = len({same.row for same in found})
         raise ValueError(
-            f"Pages that the model is scored with look like pages trained on: {len(found)}, such as {name}, "
-            f"{found[worst]:.2f} grey levels from one. {fix} If they are different pages all the same, lower "
-            f"`near`, now {near}."
+            f"Pages that the model is scored with look like pages trained on: {pages}, such as "
+            f"{names[worst.row]}, {worst}. {fix} If they are different pages all the same, lower `near`, now "
+            f"{near}."
         )
-    return len(trained), len(scored)
+    return len(copies.page_pictures(train, columns)), len(copies.page_pictures(corpus, ["image"]))
 
 
 def page_tokens(
@@ -237,7 +225,8 @@ def no_repeats_in_a_batch(trainer: SentenceTransformerTrainer, batches: int = 20
     Returns the number of batches looked at, at most `batches`.
 
     Raises:
-        ValueError: a text or page that a batch holds twice, and the sampler that prevents it.
+        ValueError: a text or page that a batch holds twice, and the sampler that prevents it; or one on so
+        many rows that batches which hold it once cannot be filled.
     """
     query, page, *_ = trainer.train_dataset.column_names
     keys = {query: list(trainer.train_dataset[query]), page: copies.page_keys(trainer.train_dataset, page)}
@@ -251,37 +240,66 @@ def no_repeats_in_a_batch(trainer: SentenceTransformerTrainer, batches: int = 20
                     "other. Set batch_sampler=BatchSamplers.NO_DUPLICATES in the training arguments."
                 )
         looked_at += 1
+    rows, size = len(trainer.train_dataset), trainer.args.train_batch_size
+    most = math.ceil(rows / size)
+    for name, values in keys.items():
+        value, times = Counter(values).most_common(1)[0]
+        if times > most:
+            raise ValueError(
+                f"{value!r} stands on {times} of {rows} rows in column {name!r}. A batch holds it once, so "
+                f"most batches would have fewer than {size} rows. Keep at most {most} of its rows."
+            )
     return looked_at
 
 
-def guessing_loss(pages: int, weight: float = 1) -> float:
-    """The loss of a model that scores all `pages` of a batch alike: `weight` times ln(pages).
+def batch_sizes(trainer: SentenceTransformerTrainer) -> list[int]:
+    """A list that fills with the number of rows in each batch while `trainer` trains, for `loss_fell`."""
+    import torch
 
-    Args:
-        weight: the sum of the weights that `MatryoshkaLoss` gives to the sizes of the embedding.
-    """
-    return weight * math.log(pages)
+    sizes: list[int] = []
+
+    def note(loss, inputs) -> None:
+        if torch.is_grad_enabled():  # not while evaluating
+            sizes.append(len(next(iter(inputs[0]))["input_ids"]))
+
+    trainer.loss.register_forward_pre_hook(note)
+    return sizes
 
 
 def loss_fell(
-    history: Sequence[Mapping], must_fall: bool = True, guess: float | None = None
+    history: Sequence[Mapping],
+    must_fall: bool = True,
+    guess: float | None = None,
+    sizes: Sequence[int] = (),
 ) -> tuple[float, float]:
     """First and last training loss in a trainer's `state.log_history`.
 
     Args:
         must_fall: False for a run of so few steps that its warm-up is barely over.
-        guess: the loss of a model that knows nothing, such as `guessing_loss` gives.
+        guess: the loss of a model that scores all pages of a batch alike: the logarithm of their number,
+            times the sum of the weights that `MatryoshkaLoss` gives to the sizes of the embedding.
+        sizes: what `batch_sizes` noted, where a step is one batch: what was logged of batches less than half
+            full is left out, as their loss is small for having few pages to choose from.
 
     Raises:
         RuntimeError: no loss was logged, one is not finite, the last is not below the first, or (of a run
         that must fall) not well below `guess`.
     """
-    losses = [float(entry["loss"]) for entry in history if "loss" in entry]
+    logged = [entry for entry in history if "loss" in entry]
+    losses = [float(entry["loss"]) for entry in logged]
     if not losses:
         raise RuntimeError("No loss was logged. Set logging_steps in the training arguments.")
-    if not all(map(math.isfinite, losses)):
+    ends = [int(entry["step"]) for entry in logged] if sizes else []
+    if ends and len(sizes) <= ends[-1]:
+        offset = ends[-1] - len(sizes)  # steps of an interrupted run before this one, which are not known
+        spans = [sizes[max(0, a - offset) : max(0, b - offset)] for a, b in pairwise((0, *ends))]
+        full = [not span or sum(span) >= max(sizes) * len(span) / 2 for span in spans]
+        losses = [loss for loss, is_full in zip(losses, full) if is_full]
+    # The trainer logs 0 for a loss that is not finite, unless logging_nan_inf_filter is False.
+    if not all(map(math.isfinite, (*losses, float(logged[-1].get("grad_norm", 0))))) or losses[-1] == 0:
         raise RuntimeError(
-            "The loss is not finite. Lower the learning rate, or train in bfloat16 rather than float16."
+            f"The loss is not finite, or of batches of one row: {losses[-1]:g} at the end. Lower the "
+            "learning rate, or train in bfloat16 rather than float16."
         )
     if must_fall and losses[-1] >= losses[0]:
         raise RuntimeError(
@@ -306,11 +324,17 @@ def weights_moved(before: Mapping[str, torch.Tensor], model: torch.nn.Module) ->
     """Number of weight tensors that differ from `before`, which `sample_weights` made.
 
     Raises:
-        RuntimeError: none does.
+        RuntimeError: none does, or one is not finite.
     """
     import torch
 
     after = sample_weights(model)
+    broken = [name for name, values in after.items() if not values.isfinite().all()]
+    if broken:
+        raise RuntimeError(
+            f"{len(broken)} of {len(after)} weight tensors are not finite any more, such as {broken[0]}. "
+            "Begin anew with a lower learning rate, in bfloat16 rather than float16."
+        )
     moved = sum(not torch.equal(values, after[name]) for name, values in before.items())
     if moved == 0:
         raise RuntimeError(

@@ -7,10 +7,14 @@ average; a copy differs little in every place too.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from io import BytesIO
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from helpers.inputs import plain_page, read_otherwise
 
 if TYPE_CHECKING:
     import datasets
@@ -21,7 +25,7 @@ _SIDE = 48  # pixels a side of the grey picture that stands for a page
 # slides, one that was scaled to another size differs from itself by 0.4 at most, as a JPEG of quality 75 by
 # 0.2 (median), and from a page of another organization by 1.7 or more.
 NEAR = 0.6
-BLANK = 2.0  # grey levels: a page whose picture varies by less (standard deviation) shows nothing
+_BLANK = 2.0  # grey levels: a page whose picture varies by less (standard deviation) shows nothing
 # Two pictures that differ little on average may differ in the one digit that matters: covers of two years do.
 # So pages count as the same only if no place on them differs by more than this many grey levels of 255 when
 # both are drawn at _DRAWN pixels. On the same pages, copies scaled or saved as JPEG differ by 21 at most,
@@ -37,7 +41,7 @@ def undecoded(rows: datasets.Dataset, column: str) -> datasets.Dataset:
     return rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
 
 
-def picture_key(picture: Mapping) -> str:
+def _picture_key(picture: Mapping) -> str:
     """What tells a picture that is not decoded from others: its path, or a hash of its bytes where there is
     no path.
     """
@@ -48,26 +52,52 @@ def picture_key(picture: Mapping) -> str:
 
 def page_keys(rows: datasets.Dataset, column: str) -> list[str]:
     """The key of each picture in a column, row by row."""
-    return [picture_key(row[column]) for row in undecoded(rows, column)]
+    return [_picture_key(row[column]) for row in undecoded(rows, column)]
+
+
+class Drawn(NamedTuple):
+    """What is kept of a page that was decoded."""
+
+    grey: np.ndarray  # the grey picture of 48 x 48, flat, 0 to 255
+    size: tuple[int, int]  # of the page, in pixels: width, height
+    otherwise: bool  # the library reads it otherwise, `inputs.read_otherwise`
+
+
+_drawn: dict[tuple, Drawn] = {}  # each page is decoded once a process; 2.3 KB are kept of it
+
+
+def draw(picture: Mapping | None, name: str) -> Drawn:
+    """Decode a page, {"path", "bytes"}, unless that was done before. Raises as `plain_page` of `inputs`."""
+    from PIL import Image
+
+    if picture is None or (picture["bytes"] is None and picture["path"] is None):
+        plain_page(None, name=name)
+    content, path = picture["bytes"], picture["path"]
+    key = _picture_key(picture), content is None and os.path.exists(path) and os.stat(path).st_mtime_ns
+    if key not in _drawn:
+        page = plain_page(picture, name=name)
+        with Image.open(path if content is None else BytesIO(content)) as image:
+            otherwise = read_otherwise(image)
+        small = page.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+        _drawn[key] = Drawn(np.asarray(small).ravel(), page.size, otherwise)
+    return _drawn[key]
 
 
 def page_pictures(rows: datasets.Dataset, columns: Sequence[str]) -> dict[str, np.ndarray]:
-    """Every page in `columns` once, by its key, as a grey picture of 48 x 48 (float32, flat, 0 to 255)."""
-    import datasets
-    from PIL import Image
+    """Every page in `columns` once, by its key, as a grey picture of 48 x 48 (float32, flat, 0 to 255).
 
-    decoder, found = datasets.Image(), {}
+    Raises:
+        ValueError: a page that cannot be read, with its row and column.
+    """
+    found = {}
     for column in columns:
-        for row in undecoded(rows, column):
-            key = picture_key(row[column])
-            if key not in found:
-                picture = decoder.decode_example(row[column]).convert("L")
-                small = picture.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
-                found[key] = np.asarray(small, np.float32).ravel()
+        for row, picture in enumerate(undecoded(rows, column)[column]):
+            drawn = draw(picture, f"The page of row {row} in column {column!r}")
+            found.setdefault(_picture_key(picture), drawn.grey.astype(np.float32))
     return found
 
 
-def near_rows(a: np.ndarray, b: np.ndarray, near: float = NEAR) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _near_rows(a: np.ndarray, b: np.ndarray, near: float = NEAR) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield, for each row of `a` (n, d), the rows of `b` (m, d) whose mean absolute difference is below
     `near`, nearest first, and the differences.
     """
@@ -82,11 +112,57 @@ def near_rows(a: np.ndarray, b: np.ndarray, near: float = NEAR) -> Iterator[tupl
         yield order[low:high][rising], distances[rising]
 
 
-def local_difference(a: Image.Image, b: Image.Image) -> float:
+class Same(NamedTuple):
+    """A page that is in two data sets: where, and by how many grey levels the two differ."""
+
+    row: int
+    other_row: int
+    other_column: str
+    average: float
+    worst: float
+
+    def __str__(self) -> str:
+        return f"{self.average:.2f} grey levels apart on average, {self.worst:.0f} at most"
+
+
+def same_pages(
+    rows: datasets.Dataset,
+    others: datasets.Dataset,
+    columns: Sequence[str] = ("image",),
+    near: float = NEAR,
+    local: float = LOCAL,
+) -> Iterator[Same]:
+    """Yield the pages of `rows`, in its column image, that look like one in `columns` of `others`; a page's
+    nearest first. Blank pages are left out, and so is a page beside itself.
+    """
+    first = {key: row for row, key in reversed(list(enumerate(page_keys(rows, "image"))))}
+    where: dict[str, tuple[int, str]] = {}
+    for column in columns:
+        for row, key in enumerate(page_keys(others, column)):
+            where.setdefault(key, (row, column))
+    a, b = page_pictures(rows, ["image"]), page_pictures(others, columns)
+    keys, drawn = list(b), np.stack(list(b.values()))
+    for (key, picture), (places, averages) in zip(
+        a.items(), _near_rows(np.stack(list(a.values())), drawn, near)
+    ):
+        if picture.std() < _BLANK:
+            continue
+        row = first[key]
+        for place, average in zip(places, averages):
+            other_row, column = where[keys[place]]
+            if rows is others and other_row <= row:
+                continue  # each pair once
+            worst = _local_difference(rows[row]["image"], others[other_row][column])
+            if worst < local:
+                yield Same(row, other_row, column, float(average), worst)
+
+
+def _local_difference(a: Image.Image, b: Image.Image) -> float:
     """The largest difference, in grey levels of 255, between two pages drawn at the same small size."""
     from PIL import Image
 
     one, other = (
-        np.asarray(page.convert("L").resize(_DRAWN, Image.Resampling.LANCZOS), np.float32) for page in (a, b)
+        np.asarray(plain_page(page).convert("L").resize(_DRAWN, Image.Resampling.LANCZOS), np.float32)
+        for page in (a, b)
     )
     return float(np.abs(one - other).max())

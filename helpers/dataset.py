@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from helpers import copies
 from helpers.evaluation import repeats
-from helpers.pages import fit_image
+from helpers.inputs import plain_page, plain_query
 
 if TYPE_CHECKING:
     import datasets
@@ -52,20 +53,24 @@ def retrieval_task(
         max_pixels: shrink larger pictures to what the model's processor keeps; saves memory.
 
     Raises:
-        ValueError: a query or page that is there twice, a query without a page, or with one that is not in
-        the corpus.
+        ValueError: a query or page that is there twice or cannot be read, a query without a page, or with
+        one that is not in the corpus.
     """
     rows = dataset.remove_columns([name for name in COLUMNS[1:] if name in dataset.column_names])
     for name, table in (("query_id", rows), ("page_id", corpus)):
         if twice := repeats(table[name][:]):
             raise ValueError(f"The {name} {twice[0]!r} is there twice: a query or page has one row.")
-    queries = dict(zip(rows["query_id"], rows["query"], strict=True))
+    asked = zip(rows["query_id"], rows["query"], strict=True)
+    queries = {query: plain_query(words, f"The query {query!r}") for query, words in asked}
     answers = rows["page_ids"] if "page_ids" in rows.column_names else [[page] for page in rows["page_id"]]
-    relevant = {query: set(pages) for query, pages in zip(rows["query_id"], answers, strict=True)}
+    relevant = {}
     there = set(corpus["page_id"])
-    for query, pages in relevant.items():
-        if not pages:
-            raise ValueError(f"The query {query!r} has no page that answers it. Leave it out, or mark one.")
+    for query, pages in zip(rows["query_id"], answers, strict=True):
+        if isinstance(pages, str) or not pages or None in pages:
+            wrong = f"page_ids {pages!r}" if pages else "no page that answers it"
+            fix = "Give a list of page ids, or leave the query out."
+            raise ValueError(f"The query {query!r} has {wrong}. {fix}")
+        relevant[query] = set(pages)
         missing = next((page for page in sorted(pages, key=str) if page not in there), None)
         if missing is not None:
             other = {str(page): page for page in there}.get(str(missing))
@@ -75,8 +80,6 @@ def retrieval_task(
                 else f"There it is {other!r}: make both strings, or both integers."
             )
             raise ValueError(f"Page {missing!r}, which answers query {query!r}, is not in the corpus. {fix}")
-    images = {
-        row["page_id"]: fit_image(row["image"], max_pixels)
-        for row in corpus.select_columns(["page_id", "image"])
-    }
+    shown = zip(corpus["page_id"], copies.undecoded(corpus, "image")["image"], strict=True)
+    images = {page: plain_page(picture, max_pixels, f"The page {page!r}") for page, picture in shown}
     return queries, images, relevant

@@ -261,10 +261,10 @@ def permutation_test(
 ) -> float:
     """How often chance alone makes a mean difference at least as large as that between `a` and `b`.
 
-    If the two systems were equal, each query's difference could as well have the other sign. So the signs
-    are drawn anew `n` times, or all are tried where they are fewer. The p-value is twice the smaller share of
-    draws at or beyond the measured mean, to one side or the other. Smucker, Allan and Carterette, "A
-    comparison of statistical significance tests for information retrieval evaluation", CIKM 2007; by SciPy.
+    If the two were equal, each query's difference could as well have the other sign. So the signs are drawn
+    anew `n` times, or all tried if they are fewer; p is twice the smaller share of draws at or beyond the
+    measured mean. Smucker, Allan and Carterette, "A comparison of statistical significance tests for
+    information retrieval evaluation", CIKM 2007; by SciPy.
 
     Raises:
         ValueError: the two do not cover the same queries.

@@ -97,11 +97,9 @@ def fast_vision(model: torch.nn.Module) -> int:
     """Make the vision tower of a Qwen3-VL faster, with the same output up to rounding; return the towers
     changed.
 
-    Two things are done otherwise than in the library. Patches are embedded by a matrix product: the library
-    uses a Conv3d whose stride is its kernel, so each patch is met once, and kernels for convolutions are made
-    for overlapping windows. And pictures of equal size attend in one call, each to itself; the library
-    calls its attention once per picture. Flash attention, which takes pictures of any size at once, is left
-    alone. Weights and their names stay as they are.
+    Patches are embedded by a matrix product: in the library by a Conv3d whose stride is its kernel, which
+    convolutions are not made for. And pictures of equal size attend in one call, each to itself; in the
+    library each in its own. Flash attention is left alone. Weights and their names stay as they are.
     """
     towers = [module for module in model.modules() if type(module).__name__ == "Qwen3VLVisionModel"]
     for tower in towers:
@@ -161,25 +159,32 @@ def _attend_together(
     return self.proj(torch.cat(outputs).reshape(patches, -1))
 
 
-def peak_memory_mb() -> float:
-    """Return the most memory used so far, in MB (10^6 bytes): of the GPU if there is one, else of this
-    process.
+def peak_memory_mb(started: bool = False) -> float:
+    """Return the most memory used so far, in MB (10^6 bytes): reserved on the GPU if there is one, else the
+    largest resident size of this process.
+
+    Args:
+        started: without a GPU, of the largest process where this one has started others that have ended.
     """
-    return _gpu_peak_mb() or _process_peak_memory_mb()
+    if "torch" in sys.modules and device() == "cuda":
+        import torch
 
+        return torch.cuda.max_memory_reserved() / 1e6
+    if sys.platform == "win32":
+        import psutil
 
-def section_peak_memory_mb() -> float:
-    """As `peak_memory_mb`, but on a CPU of the largest process where a notebook has started others."""
-    return _gpu_peak_mb() or _largest_process_mb()
+        return psutil.Process().memory_info().peak_wset / 1e6
+    import resource
 
-
-def _gpu_peak_mb() -> float:
-    """The GPU memory that this process has reserved at most, in MB; 0 without a GPU."""
-    if "torch" not in sys.modules or device() != "cuda":
-        return 0.0
-    import torch
-
-    return torch.cuda.max_memory_reserved() / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes elsewhere
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if sys.platform == "linux":
+        # getrusage's figure survives exec: a kernel would report the peak of the process that started it.
+        with open("/proc/self/status") as status:
+            own = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    # A process begins with its parent's figure, so a small one shows no more than `own`.
+    others = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit if started else 0
+    return max(own, others) / 1e6
 
 
 def kept_for_backward(model, run: Callable[[], object]) -> int:
@@ -215,47 +220,6 @@ def kept_for_backward(model, run: Callable[[], object]) -> int:
     with torch.autograd.graph.saved_tensors_hooks(Ticket, lambda ticket: ticket.tensor):
         run()
     return most
-
-
-def _process_peak_memory_mb() -> float:
-    """Return this process's largest resident size so far, in MB; processes that it started are not
-    counted.
-    """
-    if sys.platform == "linux":
-        # Not getrusage: its figure survives exec, so a kernel would report the peak of the process that
-        # started it.
-        with open("/proc/self/status") as status:
-            for line in status:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024 / 1e6
-    if sys.platform == "win32":
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset / 1e6
-    import resource
-
-    return _maxrss_mb(resource.RUSAGE_SELF)
-
-
-def _largest_process_mb() -> float:
-    """Return the largest resident size so far, in MB, of this process or of one that it started and that has
-    ended, whichever was larger.
-    """
-    own = _process_peak_memory_mb()
-    if sys.platform == "win32":
-        return own
-    import resource
-
-    # A child begins with its parent's figure, so a small child shows no more than `own`.
-    return max(own, _maxrss_mb(resource.RUSAGE_CHILDREN))
-
-
-def _maxrss_mb(who: int) -> float:
-    """The resource module's largest resident size of `who`, in MB."""
-    import resource
-
-    peak = resource.getrusage(who).ru_maxrss  # bytes on macOS, kilobytes elsewhere
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def device_name() -> str:
@@ -294,14 +258,12 @@ def describe() -> dict[str, str]:
 def keep_freed_memory() -> bool:
     """Let glibc's allocator keep freed memory rather than return it to the system; say whether it could.
 
-    By default every tensor above 128 KB is mapped when made and unmapped when freed, and each of its memory
-    pages costs a fault at the next use. On a CPU, where a training step makes hundreds of such tensors, that
-    can take as long as the arithmetic. The price: the process stays as large as it once was. `mallopt(3)`
-    describes both settings. Other C libraries are left as they are, and so is all with a GPU.
+    By default a tensor above 128 KB is mapped when made and unmapped when freed, and each of its memory pages
+    costs a fault at the next use: on a CPU, as much time as the arithmetic. The price: the process stays as
+    large as it once was (`mallopt(3)`). With a GPU, and with other C libraries, nothing is done.
 
-    A process grows by something else too: oneDNN compiles a kernel for each new shape of a product in
-    bfloat16, of half a megabyte or so, and batches of different lengths bring new shapes at each step. So
-    fewer are kept from here on (`_KERNEL_CACHES`), if no such product was computed yet: call this first.
+    oneDNN compiles a kernel of half a megabyte for each new shape of a product in bfloat16, so fewer are kept
+    from here on (`_KERNEL_CACHES`), if no such product was computed yet: call this first.
     """
     if device() == "cuda":
         return False
@@ -317,10 +279,8 @@ def keep_freed_memory() -> bool:
 def give_back_freed_memory() -> bool:
     """Return memory that the allocator keeps, and no tensor uses, to the system; say whether there was any.
 
-    After `keep_freed_memory` a process grows for as long as it trains: batches differ in length, and a hole
-    between two tensors fits the next one only if that is no larger. Called once in a few steps, this holds
-    the process near what it really uses, at the price of the faults that the next step then has.
-    `malloc_trim(3)` describes it.
+    After `keep_freed_memory` a process grows for as long as it trains, as batches differ in length. Called
+    once in a few steps, this holds it near what it uses (`malloc_trim(3)`).
     """
     if sys.platform != "linux" or device() == "cuda":
         return False

@@ -1,14 +1,20 @@
 """PDF pages as pictures: rendering with pypdfium2, page ids, and the text layer.
 
 A page is rendered straight to the size at which the model's image processor keeps it, so nothing is resampled
-twice.
+twice. What a reader fills in or writes onto a page, in form fields and annotations, is part of its picture
+and of its text.
+
+PDFium works in one thread at a time; several may call these functions, and wait for one another. To use
+several cores, render in several processes.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +25,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CELL = 32  # pixels: one visual token of Qwen3-VL covers a square of CELL x CELL
+LONGEST = 200  # times as long as wide: Qwen3-VL's processor refuses pictures beyond that
+_PDFIUM = threading.RLock()  # two threads in PDFium at once end the process
+_DROPPED = re.compile("[\x02\xad\ufffe]\n?|[\x00-\x08\x0b-\x1f\x7f]")  # a word's break; control characters
+_LIGATURES = {0xFB00 + i: text for i, text in enumerate(("ff", "fi", "fl", "ffi", "ffl", "st", "st"))}
+_EMPTY = 0.98  # share of a page that is of one grey: it may lack its text
+_LOOKED_AT = 40  # letters of such a page
 
 
 def page_id(document_id: str, number: int) -> str:
@@ -34,7 +46,7 @@ def split_page_id(page: str) -> tuple[str, int]:
     Raises:
         ValueError: not a page id.
     """
-    match = re.fullmatch(r"(.+)-p(\d{2,})", page)
+    match = re.fullmatch(r"(.+)-p(\d{2,})", str(page))
     if match is None or int(match[2]) < 1:
         raise ValueError(f"{page!r} is not a page id. One looks like 'report-2016-p05'.")
     return match[1], int(match[2])
@@ -61,7 +73,12 @@ def image_size(width: float, height: float, max_pixels: int) -> tuple[int, int]:
         # stretching a page by a tenth is about as bad as leaving a fifth of the pixels unused
         return 2 * abs(math.log(columns / rows) - shape) + math.log(cells / (columns * rows))
 
-    pairs = [(columns, rows) for columns in range(1, cells + 1) for rows in range(1, cells // columns + 1)]
+    pairs = [
+        (columns, rows)
+        for columns in range(1, cells + 1)
+        for rows in range(1, cells // columns + 1)
+        if max(columns, rows) <= LONGEST * min(columns, rows)
+    ]
     columns, rows = min(pairs, key=lambda pair: cost(*pair))
     return columns * CELL, rows * CELL
 
@@ -72,24 +89,36 @@ def open_pdf(pdf: str | Path) -> Iterator[pypdfium2.PdfDocument]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file does not open as a PDF (damaged, encrypted, or something else).
+        ValueError: the file does not open as a PDF (damaged, encrypted, or something else), or has no pages.
     """
     import pypdfium2
+    from pypdfium2 import raw
 
     pdf = Path(pdf)
     if not pdf.is_file():
         raise FileNotFoundError(f"There is no file {pdf}. Check the path.")
-    try:
-        document = pypdfium2.PdfDocument(pdf)
-    except pypdfium2.PdfiumError as error:
-        raise ValueError(
-            f"{pdf} does not open as a PDF ({error}). Open it in a PDF viewer: if that fails "
-            "too, get a fresh copy or leave it out; if it asks for a password, save it without one."
-        ) from error
+    with _PDFIUM:
+        # PDFium says nothing new of a file without pages: then it is still what it says of no file.
+        raw.FPDF_LoadDocument(b"", None)
+        nothing = raw.FPDF_GetLastError()
+        try:
+            document = pypdfium2.PdfDocument(pdf)
+            document.init_forms()  # before any page is read
+        except pypdfium2.PdfiumError as error:
+            code = raw.FPDF_GetLastError()
+            if code == nothing:
+                raise ValueError(f"{pdf} has no pages. Leave it out.") from error
+            if code == raw.FPDF_ERR_PASSWORD:
+                raise ValueError(f"{pdf} asks for a password. Save a copy without one.") from error
+            raise ValueError(
+                f"{pdf} does not open as a PDF ({error}). Open it in a PDF viewer: if that fails too, get a "
+                "fresh copy or leave it out."
+            ) from error
     try:
         yield document
     finally:
-        document.close()
+        with _PDFIUM:
+            document.close()
 
 
 def page_count(pdf: str | Path) -> int:
@@ -101,79 +130,119 @@ def page_count(pdf: str | Path) -> int:
 def render_page(pdf: str | Path, number: int, max_pixels: int) -> Image.Image:
     """Page `number` (from 1) as an RGB picture of `image_size(...)`.
 
+    Warns of a page whose text is not drawn: its font is neither in the file nor on this machine.
+
     Raises:
-        IndexError: the document has no such page. Also as `open_pdf` and `image_size`.
+        IndexError: the document has no such page. ValueError: the page cannot be read. Also as `open_pdf` and
+        `image_size`.
     """
     with open_pdf(pdf) as document:
-        return _render(_page(document, pdf, number), max_pixels)
+        return render_open_page(document, pdf, number, max_pixels)
 
 
-def render_pdf(pdf: str | Path, max_pixels: int) -> list[Image.Image]:
-    """All pages of a PDF file as RGB pictures, in order; the file is opened once. Raises as `render_page`."""
-    with open_pdf(pdf) as document:
-        return [_render(_page(document, pdf, number), max_pixels) for number in range(1, len(document) + 1)]
+def render_pdf(pdf: str | Path, max_pixels: int) -> list[Image.Image | None]:
+    """All pages of a PDF file as RGB pictures, in order; the file is opened once. Raises as `render_page`,
+    but a page that cannot be read is None, with a warning.
+    """
+    return _each_page(pdf, lambda document, number: render_open_page(document, pdf, number, max_pixels), None)
 
 
 def render_open_page(
     document: pypdfium2.PdfDocument, pdf: str | Path, number: int, max_pixels: int
 ) -> Image.Image:
     """As `render_page`, for a document that `open_pdf(pdf)` has opened already."""
-    return _render(_page(document, pdf, number), max_pixels)
-
-
-def fit_image(image: Image.Image, max_pixels: int | None) -> Image.Image:
-    """A picture as RGB, and at `image_size` if it has more than `max_pixels` pixels."""
-    image = image.convert("RGB") if image.mode != "RGB" else image
-    if max_pixels is None or image.width * image.height <= max_pixels:
-        return image
-    return image.resize(image_size(image.width, image.height, max_pixels))
-
-
-def flatten(image: Image.Image) -> Image.Image:
-    """Return the picture as plain RGB, what is transparent in it on white.
-
-    Converting straight to RGB drops transparency, and what lies under it is often black.
-    """
-    from PIL import Image
-
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    with _page(document, pdf, number) as page:
+        picture = _render(page, max_pixels)
+        if _undrawn(page, picture):
+            warnings.warn(
+                f"Page {number} of {pdf} has text that is not drawn, as its font is neither in the file nor "
+                "on this machine. Install the font (for Chinese, Japanese and Korean: Noto Sans CJK), or "
+                "take a copy of the file with its fonts embedded.",
+                stacklevel=2,
+            )
+    return picture
 
 
 def page_text(pdf: str | Path, number: int) -> str:
     """The text layer of page `number` (from 1), one line of the page a line; empty for a scan.
 
+    A word that is broken at a line's end is whole, and on the first of the lines.
+
     Raises:
         IndexError: the document has no such page. Also as `open_pdf`.
     """
     with open_pdf(pdf) as document:
-        return _text(_page(document, pdf, number))
+        return _open_text(document, pdf, number)
 
 
 def pdf_texts(pdf: str | Path) -> list[str]:
-    """The text layer of every page, in order; the file is opened once. Raises as `page_text`."""
+    """The text layer of every page, in order; the file is opened once. Raises as `page_text`, but a page that
+    cannot be read is empty, with a warning.
+    """
+    return _each_page(pdf, lambda document, number: _open_text(document, pdf, number), "")
+
+
+def _each_page(pdf: str | Path, read: Callable[[pypdfium2.PdfDocument, int], object], missing) -> list:
+    """What `read` gives for each page number of an opened file; `missing` for a page that cannot be read."""
+    pages = []
     with open_pdf(pdf) as document:
-        return [_text(_page(document, pdf, number)) for number in range(1, len(document) + 1)]
+        for number in range(1, len(document) + 1):
+            try:
+                pages.append(read(document, number))
+            except _Unreadable as error:
+                warnings.warn(f"{error} It is left out.", stacklevel=3)
+                pages.append(missing)
+    return pages
 
 
-def _page(document: pypdfium2.PdfDocument, pdf: str | Path, number: int) -> pypdfium2.PdfPage:
+class _Unreadable(ValueError):
+    """A page that PDFium cannot read."""
+
+
+@contextmanager
+def _page(document: pypdfium2.PdfDocument, pdf: str | Path, number: int) -> Iterator[pypdfium2.PdfPage]:
+    """A page, with PDFium to itself; its form fields and annotations are made part of it."""
     import pypdfium2
+    from pypdfium2 import raw
 
-    if not 1 <= number <= len(document):
-        raise IndexError(f"{Path(pdf).name} has no page {number}: its pages are 1 to {len(document)}.")
-    try:
-        return document[number - 1]
-    except pypdfium2.PdfiumError as error:
-        raise ValueError(
-            f"Page {number} of {pdf} cannot be read ({error}). Get a fresh copy of the file."
-        ) from error
+    with _PDFIUM:
+        if not 1 <= number <= len(document):
+            raise IndexError(f"{Path(pdf).name} has no page {number}: its pages are 1 to {len(document)}.")
+        try:
+            page = document[number - 1]
+            if _written_on(page) and raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY):
+                page.close()
+                page = document[number - 1]  # the old handle shows the page as it was
+        except pypdfium2.PdfiumError as error:
+            raise _Unreadable(
+                f"Page {number} of {pdf} cannot be read ({error}). Get a fresh copy of the file."
+            ) from error
+        try:
+            yield page
+        finally:
+            page.close()
 
 
-def _text(page: pypdfium2.PdfPage) -> str:
-    return page.get_textpage().get_text_bounded().replace("\r\n", "\n").strip()
+def _written_on(page: pypdfium2.PdfPage) -> bool:
+    """Whether a page has annotations that show something: not links and notes that are folded up."""
+    from pypdfium2 import raw
+
+    folded = (raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP, raw.FPDF_ANNOT_TEXT)
+    for place in range(raw.FPDFPage_GetAnnotCount(page)):
+        annotation = raw.FPDFPage_GetAnnot(page, place)
+        kind = raw.FPDFAnnot_GetSubtype(annotation)
+        raw.FPDFPage_CloseAnnot(annotation)
+        if kind not in folded:
+            return True
+    return False
+
+
+def _open_text(document: pypdfium2.PdfDocument, pdf: str | Path, number: int) -> str:
+    with _page(document, pdf, number) as page:
+        layer = page.get_textpage()
+        text = layer.get_text_bounded()
+        layer.close()
+    return _DROPPED.sub("", text.replace("\r\n", "\n")).translate(_LIGATURES).strip()
 
 
 def _render(page: pypdfium2.PdfPage, max_pixels: int) -> Image.Image:
@@ -185,4 +254,31 @@ def _render(page: pypdfium2.PdfPage, max_pixels: int) -> Image.Image:
     bitmap.fill_rect((255, 255, 255, 255), 0, 0, width, height)
     # The raw call takes the size in pixels for each side, where PdfPage.render takes one scale for both.
     raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, raw.FPDF_ANNOT)
-    return bitmap.to_pil().convert("RGB")
+    picture = bitmap.to_pil().convert("RGB")
+    bitmap.close()
+    return picture
+
+
+def _undrawn(page: pypdfium2.PdfPage, picture: Image.Image) -> bool:
+    """Whether most of a page's letters left no mark; looked at only where the picture is nearly empty."""
+    from ctypes import byref, c_int
+
+    from pypdfium2 import raw
+
+    grey = picture.convert("L")
+    if max(grey.histogram()) < _EMPTY * grey.width * grey.height:
+        return False
+    layer = page.get_textpage()
+    letters = [i for i in range(layer.count_chars()) if chr(raw.FPDFText_GetUnicode(layer, i)).isalnum()]
+    inside = marks = 0
+    for index in letters[:: len(letters) // _LOOKED_AT + 1]:
+        left, bottom, right, top = layer.get_charbox(index, loose=True)
+        x, y = [c_int(), c_int()], [c_int(), c_int()]
+        for place, corner in enumerate(((left, top), (right, bottom))):
+            raw.FPDF_PageToDevice(page, 0, 0, *grey.size, 0, *corner, byref(x[place]), byref(y[place]))
+        (left, right), (top, bottom) = (sorted(end.value for end in ends) for ends in (x, y))
+        if 0 <= left and right < grey.width and 0 <= top and bottom < grey.height:
+            low, high = grey.crop((left, top, right + 1, bottom + 1)).getextrema()
+            inside, marks = inside + 1, marks + (low < high)
+    layer.close()
+    return marks < inside / 2

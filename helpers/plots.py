@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,8 +53,11 @@ def show_pages(
     """
     import matplotlib.pyplot as plt
 
+    from helpers.inputs import plain_page
+
     if not pages:
         raise ValueError("show_pages needs at least one page.")
+    pages = [plain_page(page) for page in pages]
     titles = [""] * len(pages) if titles is None else list(titles)
     right = [False] * len(pages) if right is None else list(right)
     if not len(pages) == len(titles) == len(right):
@@ -67,15 +71,20 @@ def show_pages(
         axis.imshow(page)
         axis.set(xticks=[], yticks=[])
         axis.grid(False)
-        axis.set_title(f"✓ {title}" if answers else title, fontsize=8)
+        axis.set_title(_literal(f"✓ {title}" if answers else title), fontsize=8)
         for spine in axis.spines.values():
             spine.set(
                 visible=True, color=PALETTE[3] if answers else "#999999", linewidth=3 if answers else 0.8
             )
-    figure.suptitle(query, fontsize=10, wrap=True)
+    figure.suptitle(_literal(shorten(str(query), 300)), fontsize=10, wrap=True)
     figure.tight_layout()
     plt.close(figure)  # the notebook shows it once, where `show` is called
     return figure
+
+
+def _literal(text: str) -> str:
+    """`text` as matplotlib draws it as it is: a price is no formula."""
+    return text.replace("$", r"\$")
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -100,28 +109,3 @@ def show(figure: Figure, alt: str) -> None:
         small, format="png", optimize=True
     )
     display(Shown(data=small.getvalue(), alt=alt))
-
-
-def browse(draw: Callable[[str], None], items: Sequence[tuple[str, str]], static: int = 3) -> None:
-    """Let the reader choose what to look at; in a headless run, draw the first few.
-
-    Args:
-        draw: shows one item, by its key.
-        items: (label, key) of each, in the order of the list.
-        static: how many to draw where nobody can choose.
-
-    Raises:
-        ValueError: no items.
-    """
-    from helpers.hardware import watched
-
-    if not items:
-        raise ValueError("browse needs at least one item.")
-    if not watched():
-        for _, key in items[:static]:
-            draw(key)
-        return
-    import ipywidgets
-
-    choice = ipywidgets.Dropdown(options=list(items), description="show", layout={"width": "95%"})
-    ipywidgets.interact(lambda key: draw(key), key=choice)

@@ -15,14 +15,12 @@ class _Progress:
 
     Args:
         metric: name of the evaluator's figure in the trainer's log, such as "eval_dev_cosine_ndcg@10".
-        label: what to call it.
-        live: draw the curve; None draws it in a notebook that is not run headless.
     """
 
-    def __init__(self, metric: str, label: str = "dev NDCG@10", live: bool | None = None) -> None:
-        self.metric, self.label = metric, label
-        self.live = watched() if live is None else live
-        self.handle = None
+    label = "dev NDCG@10"
+
+    def __init__(self, metric: str) -> None:
+        self.metric, self.live, self.handle = metric, watched(), None
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         self.started, self.first_step, self.handle = time.perf_counter(), state.global_step, None

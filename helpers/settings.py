@@ -76,6 +76,7 @@ class Settings:
     learning_rate: float | None = None  # None: 2e-5, or the adapter's where there is one
     num_train_epochs: float | None = None  # None: 1, or the adapter's where there is one
     warmup: float = 0.1  # share of all steps
+    max_steps: int | None = None  # stop each training after so many; None: at the end of its passes
     # LoRA: matrices of this rank are trained beside the frozen weights; None trains all weights.
     adapter_rank: int | None = None
     adapter_learning_rate: float = 2e-4

@@ -1,14 +1,8 @@
 """Visual tokens of pages, computed once and kept, for a vision tower that is not trained.
 
 A reranker meets a page with many queries. Its vision tower never sees the query, so it says the same each
-time, and where it is frozen it need run only once for each page:
-
-    model.get_submodule(...).requires_grad_(False)  # the module whose name ends in ".visual"
-    kept = keep_visual_tokens(model)
-    ...  # train and predict as before
-    print(kept)
-
-Scores are the same up to rounding. What `save_pretrained` writes is the same too.
+time, and where it is frozen it need run only once for each page. After `kept = keep_visual_tokens(model)`
+train and predict as before: scores are the same up to rounding, and what `save_pretrained` writes is too.
 """
 
 from __future__ import annotations

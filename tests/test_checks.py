@@ -9,11 +9,13 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from sentence_transformers.base.modality import infer_modality
 
-from helpers import checks
+from helpers import checks, inputs
 from helpers.course.profiles import ROOT
 from tests.conftest import with_pages
 
+INPUTS = ROOT / "tests" / "inputs"
 NOTEBOOK = ROOT / "notebooks" / "04_train_embedding.ipynb"
 # Few pages to be scored with, so that a copy of the notebook takes seconds.
 SHORTER = {
@@ -58,7 +60,7 @@ FAULTS = {
     ),
     "a query of no words": (
         {TRAIN: f"{TRAIN}{NO_WORDS}"},
-        "Row 0 has a query of no words",
+        "The query of row 0 has no words",
     ),
     "pages as file names": (
         {"trainer = SentenceTransformerTrainer(": f"{AS_TEXT}trainer = SentenceTransformerTrainer("},
@@ -177,39 +179,62 @@ def pairs(queries, files) -> datasets.Dataset:
 def test_readable_rows(tmp_path):
     good = saved(page("a page"), tmp_path)
     assert checks.readable_rows(pairs(["where?", "4711"], [good, good])) == 2
-    for words in ("", "  ", "?!"):
-        with pytest.raises(ValueError, match="Row 1 has a query of no words in column 'query'"):
-            checks.readable_rows(pairs(["where?", words], [good, good]))
-    clear = page("a page").convert("RGBA")
-    clear.putalpha(Image.new("L", clear.size, 0))
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"\x89PNG and no more")
     wrong = {
         "1 x 1 pixels": saved(Image.new("RGB", (1, 1)), tmp_path),
+        "40 x 9000 pixels": saved(Image.new("1", (40, 9000)), tmp_path),
         "10,000 x 10,000 pixels": saved(Image.new("1", (10_000, 10_000)), tmp_path),
-        "far more pixels than a page": saved(Image.new("1", (20_000, 20_000)), tmp_path),
-        "the colours CMYK.*flatten": saved(Image.new("CMYK", (64, 64)), tmp_path, ending="jpg"),
-        "is transparent.*flatten": saved(clear, tmp_path),
-        "does not open.*broken.png": str(broken),
+        "does not open.*exceeds limit": saved(Image.new("1", (20_000, 20_000)), tmp_path),
+        "html_saved_as.png.* does not open": str(INPUTS / "img" / "html_saved_as.png"),
+        "zero.png.* does not open": str(INPUTS / "img" / "zero.png"),
+        "cut.png.* does not open.*truncated": str(INPUTS / "img" / "cut.png"),
+        "cut.jpg.* does not open.*truncated": str(INPUTS / "img" / "cut.jpg"),
         "is missing": None,
     }
     for message, file in wrong.items():
-        with pytest.raises(ValueError, match=f"Row 1 has a page in column 'image' that .*{message}"):
+        with pytest.raises(ValueError, match=f"The page of row 1 in column 'image' .*{message}.*1 are like"):
             checks.readable_rows(pairs(["where?", "there"], [good, file]))
+    for words in ("", "  ", "?!", "\N{AUTOMOBILE}", None):
+        with pytest.raises(ValueError, match="The query of row 1 has no words"):
+            checks.readable_rows(pairs(["where?", words], [good, good]))
 
 
-def test_flatten_puts_transparent_pages_on_white():
-    from helpers.pages import flatten
+def remedy(call, **names):
+    """What the code in the error that `call` raises makes of the data set, when it is run as it stands."""
+    with pytest.raises(ValueError) as error:
+        call(names["dataset"])
+    code = str(error.value)
+    exec(code[code.rindex(": ") + 2 :].rstrip("."), names)
+    return names["dataset"]
 
-    clear = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
-    clear.paste((255, 0, 0, 255), (0, 0, 20, 20))
-    flat = flatten(clear)
-    assert (flat.mode, flat.getpixel((5, 5)), flat.getpixel((30, 30))) == (
-        "RGB",
-        (255, 0, 0),
-        (255, 255, 255),
-    )
-    assert flatten(Image.new("CMYK", (40, 40))).mode == "RGB"
+
+def test_the_remedies_for_rows_are_the_remedies(tmp_path):
+    good = saved(page("a page"), tmp_path)
+    cut, clear, grey = (str(INPUTS / "img" / name) for name in ("cut.png", "transparent.png", "grey16.png"))
+    media = saved(page("a picture"), tmp_path)
+    asked = ["where?", "there", None, "when?", media, "what is <|image_pad|>?", "https://example.com/a.png"]
+    made = pairs(asked, [good, cut, good, clear, grey, None, good])
+    left = remedy(checks.readable_rows, dataset=made, checks=checks)
+    assert len(left) == 4
+    plain = remedy(checks.readable_rows, dataset=left, inputs=inputs)
+    assert checks.readable_rows(plain) == 4
+    assert [infer_modality(query) for query in plain["query"]] == ["text"] * 4
+    assert "<|" not in "".join(plain["query"])
+    for row, file in enumerate((good, clear, grey, good)):
+        assert plain[row]["image"].tobytes() == inputs.plain_page(file).tobytes()
+
+
+def test_the_processor_is_asked_for_its_limits(tmp_path):
+    class Model:
+        class processor:
+            class image_processor:
+                @staticmethod
+                def get_number_of_image_patches(height, width):
+                    assert (height, width) == (320, 224)
+                    raise ValueError("no pages here")
+
+    made = pairs(["where?"], [saved(page("a page"), tmp_path)])
+    with pytest.raises(ValueError, match="The page of row 0 in column 'image' is refused: no pages here"):
+        checks.readable_rows(made, Model)
 
 
 def test_no_shared_pages_finds_copies_by_their_pixels():
@@ -229,15 +254,62 @@ def test_loss_fell():
     with pytest.raises(RuntimeError, match="did not fall"):
         checks.loss_fell(log[::-1])
     assert checks.loss_fell(log[::-1], must_fall=False) == (2.0, 3.0)
-    guess = checks.guessing_loss(8, weight=2)
-    assert guess == pytest.approx(2 * np.log(8))
-    assert checks.loss_fell(log, guess=guess) == (3.0, 2.0)
+    assert checks.loss_fell(log, guess=2 * np.log(8)) == (3.0, 2.0)
     with pytest.raises(RuntimeError, match="a guess costs 2.079"):
-        checks.loss_fell(log, guess=checks.guessing_loss(8))
+        checks.loss_fell(log, guess=np.log(8))
     with pytest.raises(RuntimeError, match="not finite"):
         checks.loss_fell([{"loss": float("nan")}], must_fall=False)
     with pytest.raises(RuntimeError, match="logging_steps"):
         checks.loss_fell([{"eval_loss": 1.0}])
+
+
+def trained(tmp_path, queries, pages, **options):
+    """A trainer that has trained the small checkpoint on pairs of texts, and what was noted on the way."""
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, losses
+    from sentence_transformers import SentenceTransformerTrainingArguments as Arguments
+
+    model = SentenceTransformer(
+        str(ROOT / "data" / "checkpoints" / "small-embedding"),
+        device="cpu",
+        model_kwargs={"dtype": "float32"},
+    )
+    args = Arguments(
+        output_dir=str(tmp_path), use_cpu=True, report_to="none", disable_tqdm=True, save_strategy="no",
+        logging_steps=1, batch_sampler="no_duplicates", **options,
+    )  # fmt: skip
+    rows = datasets.Dataset.from_dict({"query": queries, "image": pages})
+    loss = losses.MultipleNegativesRankingLoss(model)
+    trainer = SentenceTransformerTrainer(model=model, args=args, train_dataset=rows, loss=loss)
+    before, sizes = checks.sample_weights(model), checks.batch_sizes(trainer)
+    trainer.train()
+    return trainer, before, sizes
+
+
+@pytest.mark.parametrize("filtered", [True, False])
+def test_a_training_that_broke_is_no_success(filtered, tmp_path):
+    texts = [f"page {i}" for i in range(8)]
+    options = {"learning_rate": 1e38, "max_steps": 4, "per_device_train_batch_size": 4, "max_grad_norm": 0.0}
+    trainer, before, _ = trained(tmp_path, texts, texts, logging_nan_inf_filter=filtered, **options)
+    with pytest.raises(RuntimeError, match="The loss is not finite"):
+        checks.loss_fell(trainer.state.log_history, must_fall=False)
+    with pytest.raises(RuntimeError, match="weight tensors are not finite"):
+        checks.weights_moved(before, trainer.model)
+
+
+def test_batches_that_are_not_full_are_no_learning(tmp_path):
+    """Nothing is learned, and the loss falls all the same: the last batches have one wrong page or none."""
+    queries = [f"query {i}" for i in range(24)] + ["the same"] * 12
+    options = {"learning_rate": 0.0, "num_train_epochs": 1, "per_device_train_batch_size": 8}
+    trainer, _, sizes = trained(tmp_path, queries, [f"page {i}" for i in range(36)], **options)
+    history = trainer.state.log_history
+    assert sizes[0] == 8 and sizes[-1] == 1 and len(sizes) == trainer.state.global_step
+    kept = [float(entry["loss"]) for entry, size in zip(history, sizes) if size >= 4]
+    assert checks.loss_fell(history, must_fall=False, sizes=sizes) == (kept[0], kept[-1])
+    assert checks.loss_fell(history[:-2], must_fall=False, sizes=sizes[:4]) == (kept[0], kept[-1])
+    with pytest.raises(RuntimeError, match="of batches of one row: 0 at the end"):
+        checks.loss_fell(history)
+    with pytest.raises(ValueError, match="'the same' stands on 12 of 36 rows in column 'query'.*at most 5"):
+        checks.no_repeats_in_a_batch(trainer)
 
 
 def test_weights_and_embeddings_moved():

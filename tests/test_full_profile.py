@@ -51,7 +51,7 @@ def test_full_dry_has_the_published_sizes():
     import torch
     from transformers import Qwen3VLModel
 
-    from helpers.course import random_model
+    from tools import random_model
 
     with torch.device("meta"):
         model = Qwen3VLModel(random_model.config())
@@ -71,7 +71,7 @@ def test_full_dry_at_full_size_needs_a_gpu():
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(RuntimeError, match="needs a CUDA GPU.*CUT_SIZES = 16.*34 GB"):
+    with pytest.raises(RuntimeError, match="needs a CUDA GPU.*CUT_SIZES = 16"):
         check_profile(get_profile("full-dry"), allow_cpu=True)
     with pytest.raises(ValueError, match="cut_sizes must be one of 1, 2, 4, 8, 16 or None, not 3"):
         get_profile("full-dry", cut_sizes=3)

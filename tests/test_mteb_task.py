@@ -3,8 +3,9 @@
 import pytest
 
 from helpers import dataset, evaluation
-from helpers.course import data, mteb_task
+from helpers.course import data
 from helpers.course.profiles import ROOT, get_profile
+from tools import mteb_task
 
 
 @pytest.fixture

@@ -101,13 +101,3 @@ def test_a_missing_file_or_page():
     for number in (0, -1, count + 1):
         with pytest.raises(IndexError, match=f"no page {number}: its pages are 1 to {count}"):
             pages.render_page(PDFS[0], number, SMALL)
-
-
-def test_fit_image():
-    from PIL import Image
-
-    image = Image.new("L", (1200, 1600))
-    fitted = pages.fit_image(image, SMALL)
-    assert fitted.mode == "RGB" and fitted.width * fitted.height <= SMALL
-    assert pages.fit_image(Image.new("RGB", (64, 64)), SMALL).size == (64, 64)
-    assert pages.fit_image(image, None).size == (1200, 1600)

@@ -56,29 +56,5 @@ def test_style_changes_lines_along_with_colours():
 def test_machine_is_described():
     facts = hardware.describe()
     assert {"Python", "torch", "CPU cores", "memory", "device", "attention"} <= set(facts)
-    assert hardware._process_peak_memory_mb() > 10
+    assert hardware.peak_memory_mb() > 10
     assert hardware.attn_implementation() in ("sdpa", "flash_attention_2")
-
-
-def test_browse_draws_the_first_ones_where_nobody_can_choose():
-    drawn = []
-    plots.browse(drawn.append, [(f"label {key}", key) for key in "abcde"], static=2)
-    assert drawn == ["a", "b"]
-    with pytest.raises(ValueError, match="at least one item"):
-        plots.browse(drawn.append, [])
-
-
-def test_browse_offers_a_list_to_a_reader(monkeypatch):
-    import ipywidgets
-
-    from helpers import hardware
-
-    monkeypatch.setattr(hardware, "watched", lambda: True)
-    drawn, shown = [], []
-    monkeypatch.setattr(ipywidgets.interaction, "display", shown.append)
-    plots.browse(drawn.append, [("first", "a"), ("second", "b")])
-    (widget,) = shown
-    choice = widget.children[0]
-    assert choice.options == (("first", "a"), ("second", "b"))
-    choice.value = "b"
-    assert drawn[-1] == "b"

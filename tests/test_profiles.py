@@ -1,6 +1,7 @@
 """Profiles: the values, the overrides, and one clear error for each thing that may be missing."""
 
 import json
+import os
 import struct
 from dataclasses import fields, replace
 
@@ -99,12 +100,12 @@ def test_whole_checkpoint_passes(checkpoint):
         (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json is missing"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no \\*.safetensors file"),
-        (lambda folder: _cut(folder / "model.safetensors", 3), "inside its header, after 3 bytes"),
-        (lambda folder: _cut(folder / "model.safetensors", 30), "inside its header, after 30 bytes"),
-        (lambda folder: _cut(folder / "model.safetensors", -5), "its header says"),
+        (lambda folder: _cut(folder / "model.safetensors", 3), "header too small, of 3 bytes"),
+        (lambda folder: _cut(folder / "model.safetensors", 30), "header, of 30 bytes|length, of 30 bytes"),
+        (lambda folder: _cut(folder / "model.safetensors", -5), "not fully covered|incomplete metadata"),
         (
             lambda folder: (folder / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"[]"),
-            "header cannot be read",
+            "invalid JSON in header",
         ),
         (
             lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs"),
@@ -191,3 +192,25 @@ def test_hub_is_not_asked_for_what_is_local(monkeypatch, checkpoint):
         "dataset": None,
     }
     check_profile(replace(PROFILES["full"], **local), allow_cpu=True)
+
+
+def test_a_relative_folder_of_runs_is_the_same_from_everywhere(monkeypatch, tmp_path):
+    monkeypatch.setenv("VDR_COURSE_RUNS", os.path.relpath(tmp_path / "mine", ROOT))
+    for folder in (ROOT, ROOT / "notebooks", tmp_path):
+        monkeypatch.chdir(folder)
+        assert run_dir("small").resolve() == (tmp_path / "mine" / "small").resolve()
+
+
+def test_a_folder_of_runs_that_cannot_be_written_to_is_named(monkeypatch, tmp_path):
+    """A clone on a read-only disk, where even root is refused."""
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(OSError, match="Cannot write into .*small .*set VDR_COURSE_RUNS"):
+        run_dir("small")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path / "file"))
+    with pytest.raises(OSError, match="set VDR_COURSE_RUNS"):
+        run_dir("small")
+    monkeypatch.undo()
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path / "other"))  # the remedy
+    assert run_dir("small").is_dir()

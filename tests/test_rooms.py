@@ -16,11 +16,10 @@ FIRST = sorted((ROOT / "helpers").glob("*.py"))
 SECOND = sorted((ROOT / "helpers" / "course").glob("*.py"))
 #: Public names that no other file uses -> why they are public all the same.
 UNUSED = {
-    "helpers.pages.flatten": "the remedy that checks.readable_rows names",
-    "helpers.pages.image_size": "what render_page and fit_image say that they return",
+    "helpers.inputs.plain_row": "the remedy that checks.readable_rows names",
+    "helpers.checks.unreadable_rows": "the other remedy that it names",
     "helpers.settings.TIERS": "the values of a parameter that a reader sets",
     "helpers.course.profiles.check_checkpoint": "asked of a folder that is not a profile's",
-    "helpers.course.random_model.config": "its sizes are held to the published ones by a test",
 }
 
 

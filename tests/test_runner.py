@@ -143,7 +143,7 @@ def test_an_older_ledger_ends_before_any_work(course, capsys):
     nbformat.write(notebook(new_code_cell("1")), course / "00_one.ipynb")
     run_course.ledger.path("small").write_text("{}")
     assert run_course.main([]) == 2
-    assert "older form" in capsys.readouterr().err
+    assert "another form" in capsys.readouterr().err
 
 
 def test_chosen_notebooks_by_number(course):
@@ -217,3 +217,25 @@ def test_a_profile_of_cut_sizes_asks_for_no_gpu(course, monkeypatch, capsys):
     assert checked == [False, True]
     assert run_course.main(["00", "-p", "CUT_SIZES", "16"]) == 2
     assert "cut_sizes is for a profile with random weights" in capsys.readouterr().err
+
+
+def test_wrong_values_are_said_before_any_notebook_runs(course, capsys):
+    nbformat.write(notebook(parameters("BATCH_SIZE = None\nSEED = None")), course / "00_one.ipynb")
+    for value, wanted in (("abc", "'abc'"), ("nan", "'nan'"), ("2.5", "2.5"), ("0", "0")):
+        assert run_course.main(["00", "-p", "BATCH_SIZE", value]) == 2
+        assert f"batch_size must be a whole number above 0, not {wanted}" in capsys.readouterr().err
+
+
+def test_none_on_the_command_line_is_none(course):
+    cells = (parameters("SEED = 7"), new_code_cell("assert SEED is None"))
+    nbformat.write(notebook(*cells), course / "00_one.ipynb")
+    assert run_course.main(["00", "-p", "SEED", "None"]) == 0
+
+
+def test_a_console_that_cannot_print_a_sign_shows_the_message(tmp_path):
+    code = "from tools import run_course; raise SystemExit(run_course.main(['\u7ae0']))"
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", code]
+    shown = subprocess.run(command, cwd=run_course.ROOT, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 2
+    assert "No notebook starts with" in shown.stderr and "Traceback" not in shown.stderr

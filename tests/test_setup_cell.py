@@ -102,10 +102,30 @@ def test_run_twice_the_path_is_there_once(run, origin):
 def test_a_wrong_url_stops_at_once(run):
     shown = run(CELL, url=run.empty / "nothing-here")
     assert shown.returncode != 0
-    assert "nothing-here" in shown.stderr
+    assert "nothing-here" in shown.stderr  # git's own word
+    assert "RuntimeError: Could not fetch https://" in shown.stderr
     assert not run.asked.exists()
+
+
+def test_in_another_folder_nothing_is_fetched(run, origin, tmp_path):
+    """Papermill without --cwd runs a notebook in the folder that the command was given in."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "report.pdf").touch()
+    shown = run(CELL, cwd=other)
+    assert f"FileNotFoundError: No course in {other}. Run in its folder" in shown.stderr
+    assert [file.name for file in other.iterdir()] == ["report.pdf"]
+    in_colab = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n"
+    assert run(in_colab + CELL, cwd=other).returncode == 0
+    assert (other / "vdr-course" / "helpers").is_dir()
+
+
+def test_beside_nothing_but_notebooks_it_is_fetched(run):
+    (run.empty / "04_train_embedding.ipynb").touch()
+    assert run(CELL).returncode == 0
+    assert (run.empty / "vdr-course" / "helpers").is_dir()
 
 
 def test_the_cell_is_short_and_names_the_projects_address(run):
     assert f'"{URL}"' in CELL
-    assert sum(bool(line.strip()) for line in CELL.splitlines()) <= 10
+    assert sum(bool(line.strip()) for line in CELL.splitlines()) <= 14

@@ -31,7 +31,7 @@ def test_begin_checks_seeds_and_makes_the_folder(runs, capsys):
 def test_a_tier_is_looked_for_where_the_profile_has_one(monkeypatch):
     monkeypatch.setattr(start, "check_profile", lambda *args: None)
     monkeypatch.setattr(start.hardware, "tier", lambda: "16gb")
-    assert begin("04_train_embedding", "full").profile.dtype == "float16"
+    assert begin("04_train_embedding", "full", resume=None, live=True).profile.dtype == "float16"
     assert begin("04_train_embedding", "full", tier="24gb").profile.dtype == "bfloat16"
     monkeypatch.setattr(start.hardware, "tier", lambda: pytest.fail("nothing to look for"))
     assert begin("04_train_embedding", "small").profile.tier is None
@@ -39,7 +39,7 @@ def test_a_tier_is_looked_for_where_the_profile_has_one(monkeypatch):
 
 def test_random_weights_are_built_once(monkeypatch, runs):
     built = []
-    monkeypatch.setattr(start.random_model, "build", lambda *arguments: built.append(arguments))
+    monkeypatch.setattr("tools.random_model.build", lambda *arguments: built.append(arguments))
     begin("04_train_embedding", "full-dry", cut_sizes=16)
     assert built == [(runs / "full-dry" / "random-qwen3-vl-2b-cut-16", 16)]
 
@@ -50,6 +50,14 @@ def test_random_weights_are_built_once(monkeypatch, runs):
         ({"profile": "huge"}, "no profile 'huge'"),
         ({"profile": "small", "batch_size": 2.5}, "batch_size must be a whole number above 0, not 2.5"),
         ({"profile": "small", "tier": "8gb"}, "no tier '8gb'"),
+        ({"profile": "small", "max_steps": 0}, "max_steps must be a whole number above 0 or None, not 0"),
+        ({"profile": "small", "batch_size": "abc"}, "batch_size must be a whole number above 0, not 'abc'"),
+        ({"profile": "small", "matryoshka_dims": "256,128"}, "must be a list of whole numbers .* '256,128'"),
+        ({"profile": "small", "allow_cpu": "False"}, "ALLOW_CPU must be True or False, not 'False'"),
+        ({"profile": "small", "push_to_hub": "no"}, "PUSH_TO_HUB must be True or False, not 'no'"),
+        ({"profile": "small", "resume": "None"}, "RESUME must be True or False, not 'None'"),
+        ({"profile": "small", "steps": 0}, "STEPS must be a number above 0, not 0"),
+        ({"profile": "small", "minutes": "2"}, "MINUTES must be a number above 0, not '2'"),
     ],
 )
 def test_wrong_arguments_stop_before_anything_is_written(arguments, message, runs):

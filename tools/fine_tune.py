@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -202,6 +203,7 @@ def fine_tune(
         attempt("same_prompts", trainer, query_prompt=query_prompt)
         weights_before = checks.sample_weights(model)
         pages_before = embed_pages(model, task[1])
+        sizes = checks.batch_sizes(trainer)
     started = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - started
@@ -209,8 +211,8 @@ def fine_tune(
     scored = load(attention) if settings.fault == "base model scored" else model
     if settings.fault:
         weight = sum(profile.matryoshka_weights) if settings.matryoshka else 1
-        guess = checks.guessing_loss(settings.batch * (len(columns) - 1), weight)
-        attempt("loss_fell", trainer.state.log_history, guess=guess)
+        guess = weight * math.log(settings.batch * (len(columns) - 1))
+        attempt("loss_fell", trainer.state.log_history, guess=guess, sizes=sizes)
         attempt("weights_moved", weights_before, model)
         attempt("embeddings_moved", pages_before, embed_pages(scored, task[1]))
     eighth = model.get_embedding_dimension() // 8

@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 from helpers.course import ledger  # noqa: E402
 from helpers.course.profiles import check_profile, get_profile, run_dir  # noqa: E402
 from helpers.hardware import HEADLESS  # noqa: E402
+from helpers.settings import Settings  # noqa: E402
 from tools.readme import results_table  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -287,12 +288,20 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     import yaml
 
-    parameters = {name: yaml.safe_load(value) for name, value in options.parameter}
+    for stream in (sys.stdout, sys.stderr):  # a console that cannot print a sign still prints the rest
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    # As in a parameters cell, None is None; to YAML it is a text.
+    parameters = {
+        name: None if value == "None" else yaml.safe_load(value) for name, value in options.parameter
+    }
     for name, value in parameters.items():
         if isinstance(value, str) and SCIENTIFIC.fullmatch(value):  # 3e-5 has no dot: text in YAML 1.1
             parameters[name] = float(value)
     try:
-        profile = get_profile(options.profile, cut_sizes=parameters.get("CUT_SIZES"))
+        known = {field.name for field in fields(Settings)}
+        settings = {name.lower(): value for name, value in parameters.items() if name.lower() in known}
+        profile = get_profile(options.profile, **settings)  # wrong values are said before any notebook runs
         notebooks = find_notebooks(options.notebooks, all_numbered=options.all)
         declared = {notebook: declared_parameters(notebook) for notebook in notebooks}
         for name in parameters:

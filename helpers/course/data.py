@@ -49,18 +49,6 @@ def load_queries(split: str | None = None) -> list[dict]:
     return [query for query in _records(_of("queries.jsonl", split)) if split in (None, query["split"])]
 
 
-def load_jargon() -> dict[str, str]:
-    """What users of the bundled documents say -> what the pages print, from `data/jargon.json`.
-
-    Raises:
-        FileNotFoundError: the file is missing. ValueError: it is not JSON.
-    """
-    try:
-        return json.loads(_data_file("jargon.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"data/jargon.json is not JSON ({error}). {_RESTORE}") from error
-
-
 def load_documents(split: str | None = None) -> list[dict]:
     """The bundled documents of a split, or of all splits, as in `data/documents.jsonl`; `OTHER` and errors as
     in `load_queries`.
@@ -91,14 +79,9 @@ def load_dataset(profile: Settings) -> datasets.DatasetDict:
 
     if profile.dataset is None:
         folder = run_dir(profile) / "dataset"
-        return datasets.DatasetDict(
-            {
-                split: _build_split(
-                    split, profile.max_pixels, folder, profile.train_rows if split == "train" else None
-                )
-                for split in SPLITS
-            }
-        )
+        limits = {"train": profile.train_rows}
+        built = {s: _build_split(s, profile.max_pixels, folder, limits.get(s)) for s in SPLITS}
+        return datasets.DatasetDict(built)
     train = datasets.load_dataset(profile.dataset, "train", split="train")
     evaluation = datasets.load_dataset(profile.dataset, "eval", split="train")
     # ids first: adding columns to a selection of rows would copy every picture
@@ -136,15 +119,9 @@ def load_corpus(profile: Settings, split: str) -> datasets.Dataset:
     parts += [rows.select_columns([name]).rename_column(name, "image") for name in NEGATIVES]
     negatives = rows["negative_ids"]
     ids = [*rows["page_id"], *(row[i] for i in range(len(NEGATIVES)) for row in negatives)]
-    corpus = datasets.concatenate_datasets(parts)
-    for name, values in (
-        ("page_id", ids),
-        ("document_id", ids),
-        ("kind", ["page"] * len(ids)),
-        ("has_text", [False] * len(ids)),
-    ):
-        corpus = corpus.add_column(name, values)
-    return corpus.select_columns(list(_CORPUS_COLUMNS))
+    named = {"page_id": ids, "document_id": ids, "kind": ["page"] * len(ids), "has_text": [False] * len(ids)}
+    parts = [datasets.concatenate_datasets(parts), datasets.Dataset.from_dict(named)]
+    return datasets.concatenate_datasets(parts, axis=1).select_columns(list(_CORPUS_COLUMNS))
 
 
 def _build_split(
@@ -158,70 +135,40 @@ def _build_split(
         folder: where rendered pages are kept; by default `runs/small/dataset`.
         limit: only the first rows (they are in random order), and only their pages are rendered.
     """
-    import datasets
-
     queries = load_queries(split)[:limit]
-    wanted = {page for query in queries for page in (query["page_ids"][0], *query["negative_ids"])}
-    files = render_pages(wanted, max_pixels, folder)
-    picture, text, several = (
-        datasets.Image(),
-        datasets.Value("string"),
-        datasets.List(datasets.Value("string")),
-    )
-    columns = {
-        "query": [query["query"] for query in queries],
-        "image": [files[query["page_ids"][0]] for query in queries],
-    }
-    for i, name in enumerate(NEGATIVES):
-        columns[name] = [files[query["negative_ids"][i]] for query in queries]
-    columns |= {
-        "query_id": [query["query_id"] for query in queries],
-        "page_id": [query["page_ids"][0] for query in queries],
-        "document_id": [query["document_id"] for query in queries],
-        "negative_ids": [query["negative_ids"] for query in queries],
-        "style": [query["style"] for query in queries],
-        "page_ids": [query["page_ids"] for query in queries],
-    }
-    types = dict.fromkeys(COLUMNS[1:], picture) | {"negative_ids": several, "page_ids": several}
-    return datasets.Dataset.from_dict(
-        columns, features=datasets.Features({name: types.get(name, text) for name in columns})
-    )
+    shown = [(query["page_ids"][0], *query["negative_ids"]) for query in queries]  # positive, negatives
+    files = render_pages({page for pages in shown for page in pages}, max_pixels, folder)
+    columns = {"query": [query["query"] for query in queries]}
+    columns |= {name: [files[pages[i]] for pages in shown] for i, name in enumerate(COLUMNS[1:])}
+    columns |= {name: [query.get(name) for query in queries] for name in _ID_COLUMNS}
+    return _with_pictures(columns | {"page_id": [page for page, *_ in shown]}, COLUMNS[1:])
 
 
 def _build_corpus(split: str, max_pixels: int, folder: Path | None = None) -> datasets.Dataset:
     """Every page of a split's bundled documents, with `_CORPUS_COLUMNS`; `folder` as in `_build_split`."""
+    pages = [
+        (document["document_id"], page) for document in load_documents(split) for page in document["pages"]
+    ]
+    ids = [make_page_id(document, page["number"]) for document, page in pages]
+    files = render_pages(ids, max_pixels, folder)
+    values = (
+        ids,
+        [files[page] for page in ids],
+        [document for document, _ in pages],
+        [page["kind"] for _, page in pages],
+        [not page["scanned"] for _, page in pages],
+    )
+    return _with_pictures(dict(zip(_CORPUS_COLUMNS, values, strict=True)), ["image"])
+
+
+def _with_pictures(columns: dict[str, list], pictures: Iterable[str]) -> datasets.Dataset:
+    """A table whose columns `pictures` hold paths of pictures."""
     import datasets
 
-    rows = [
-        (
-            make_page_id(document["document_id"], page["number"]),
-            document["document_id"],
-            page["kind"],
-            not page["scanned"],
-        )
-        for document in load_documents(split)
-        for page in document["pages"]
-    ]
-    files = render_pages([row[0] for row in rows], max_pixels, folder)
-    text = datasets.Value("string")
-    return datasets.Dataset.from_dict(
-        {
-            "page_id": [row[0] for row in rows],
-            "image": [files[row[0]] for row in rows],
-            "document_id": [row[1] for row in rows],
-            "kind": [row[2] for row in rows],
-            "has_text": [row[3] for row in rows],
-        },
-        features=datasets.Features(
-            {
-                "page_id": text,
-                "image": datasets.Image(),
-                "document_id": text,
-                "kind": text,
-                "has_text": datasets.Value("bool"),
-            }
-        ),
-    )
+    table = datasets.Dataset.from_dict(columns)
+    for name in pictures:
+        table = table.cast_column(name, datasets.Image())
+    return table
 
 
 def render_pages(page_ids: Iterable[str], max_pixels: int, folder: Path | None = None) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The results ledger: `runs/<profile>/results.json`, one object with a section per notebook.
 
-    section = ledger.start("04_train_embedding", profile)
+    section = ledger.Section("04_train_embedding", profile)
     section.record("ndcg@10", base=0.61, finetuned=0.83)
     section.record("train_seconds", 212.0)
     section.finish()  # the only call that writes, and it writes whole or not at all
@@ -17,9 +17,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from filelock import FileLock
+
 from helpers.course.profiles import run_dir
 from helpers.files import write_json
-from helpers.hardware import device_name, section_peak_memory_mb
+from helpers.hardware import device_name, peak_memory_mb
 from helpers.settings import Settings
 
 _SCHEMA = 1  # raise it when the meaning of a figure changes: older files are then refused
@@ -27,7 +29,14 @@ _VERSIONED = ("sentence-transformers", "transformers", "torch", "datasets")
 
 
 class Section:
-    """One notebook's figures, in memory until `finish`."""
+    """One notebook's figures, in memory until `finish`; its clock begins here.
+
+    Args:
+        notebook: its file name without the ending.
+
+    Raises:
+        ValueError: the profile's ledger is of another form or cannot be read.
+    """
 
     def __init__(self, notebook: str, profile: Settings) -> None:
         self.notebook = notebook
@@ -59,25 +68,17 @@ class Section:
         """Write the section into the profile's ledger and return it. Other notebooks' sections are kept."""
         written = {
             "seconds": round(time.perf_counter() - self._started, 1),
-            "peak_memory_mb": round(section_peak_memory_mb(), 1),
+            "peak_memory_mb": round(peak_memory_mb(started=True), 1),
             "device": device_name(),
             "versions": versions(),
             "seed": self.profile.seed,
         } | self.values
         file = path(self.profile)
-        ledger = _load_object(file) or {"schema": _SCHEMA, "profile": self.profile.name}
-        ledger[self.notebook] = written
-        write_json(file, {key: ledger[key] for key in ("schema", "profile", *sorted(_sections(ledger)))})
+        with FileLock(file.with_name(f".{file.name}.lock")):  # another notebook may finish at this moment
+            ledger = _load_object(file) or {"schema": _SCHEMA, "profile": self.profile.name}
+            ledger[self.notebook] = written
+            write_json(file, {key: ledger[key] for key in ("schema", "profile", *sorted(_sections(ledger)))})
         return written
-
-
-def start(notebook: str, profile: Settings) -> Section:
-    """Start the clock of a notebook's section. `notebook`: its file name without the ending.
-
-    Raises:
-        ValueError: the profile's ledger is of an older form or cannot be read.
-    """
-    return Section(notebook, profile)
 
 
 def path(profile: Settings | str) -> Path:
@@ -121,15 +122,10 @@ def _load_object(file: Path) -> dict:
     except ValueError as error:
         raise ValueError(f"The results ledger {file} is not readable JSON ({error}). {fix}") from error
     schema = ledger.get("schema") if isinstance(ledger, dict) else None
-    if not isinstance(schema, int) or schema < _SCHEMA:
+    if schema != _SCHEMA:
         raise ValueError(
-            f"The results ledger {file} is of an older form (schema {schema}; this course writes {_SCHEMA}). "
-            f"{fix}"
-        )
-    if schema > _SCHEMA:
-        raise ValueError(
-            f"The results ledger {file} was written by a newer version of the course (schema {schema}; this "
-            f"one reads {_SCHEMA}). Update the course with `git pull`."
+            f"The results ledger {file} is of another form (schema {schema}; this course writes {_SCHEMA}). "
+            f"If it is newer, update the course with `git pull`; else: {fix}"
         )
     return ledger
 

@@ -4,6 +4,7 @@ in the course branches on its name.
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +67,7 @@ PROFILES["full-dry"] = replace(
 def get_profile(name: str, tier: str | None = None, **overrides) -> Settings:
     """Return the profile `name`, with any of its settings replaced as `Settings.changed` does it.
 
-    The model of a profile with random weights lies in its folder of runs: `random_model.build` makes it.
+    The model of a profile with random weights lies in its folder of runs: `tools/random_model.py` makes it.
 
     Args:
         tier: GPU memory, one of TIERS, such as `hardware.tier()` finds. A profile that runs anywhere has
@@ -97,12 +98,17 @@ def get_profile(name: str, tier: str | None = None, **overrides) -> Settings:
 def run_dir(profile: Settings | str) -> Path:
     """Return the folder that runs of this profile write to, `runs/<name>`, and create it if needed.
 
-    The environment variable VDR_COURSE_RUNS moves `runs` elsewhere; the tests use it so as not to touch your
-    results.
+    The environment variable VDR_COURSE_RUNS moves `runs` elsewhere; a relative path begins at the course's
+    folder, wherever a notebook runs. The tests use it so as not to touch your results.
+
+    Raises:
+        OSError: the folder cannot be written to, with what to do.
     """
     folder = _runs() / (profile if isinstance(profile, str) else profile.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise OSError(
             f"Cannot write into {folder} ({error.strerror}). Make it writable, or set VDR_COURSE_RUNS to a "
@@ -112,14 +118,14 @@ def run_dir(profile: Settings | str) -> Path:
 
 
 def _runs() -> Path:
-    return Path(os.environ.get("VDR_COURSE_RUNS") or ROOT / "runs").absolute()
+    return ROOT / (os.environ.get("VDR_COURSE_RUNS") or "runs")
 
 
 def check_profile(profile: Settings, allow_cpu: bool = False) -> None:
     """Stop now, with one clear message, rather than later, half-way through training.
 
     Checks, in order: a GPU where the profile needs one, the bundled checkpoint files, the hub for what is not
-    on disk. Random weights are left to `random_model.build`.
+    on disk. Random weights are left to `tools/random_model.py`.
 
     Args:
         allow_cpu: run a profile that needs a GPU without one; only sensible with MAX_STEPS set to a few
@@ -135,13 +141,9 @@ def check_profile(profile: Settings, allow_cpu: bool = False) -> None:
         if not torch.cuda.is_available():
             raise RuntimeError(
                 f"The profile {profile.name!r} needs a CUDA GPU and this machine has none that torch "
-                f'{torch.__version__} can use. Set PROFILE = "small" to run on the CPU, or choose a GPU; '
-                + (
-                    "to try the code path anyway, set CUT_SIZES = 16: at full size, weights and optimizer "
-                    "alone take 34 GB."
-                    if profile.cut_sizes
-                    else "to try the code path anyway, set ALLOW_CPU = True with MAX_STEPS = 2."
-                )
+                f'{torch.__version__} can use. Set PROFILE = "small" to run on the CPU, or choose a GPU; to '
+                f"try the code path anyway, set "
+                + ("CUT_SIZES = 16." if profile.cut_sizes else "ALLOW_CPU = True with MAX_STEPS = 2.")
             )
     for model in profile.models:
         if profile.cut_sizes and model == profile.embedding_model:
@@ -198,21 +200,15 @@ def _check_hub(repo_id: str, kind: str) -> None:
         )
     try:
         HfApi().repo_info(repo_id, repo_type=kind, timeout=20)
-    except GatedRepoError as error:
-        raise RuntimeError(
-            f"The {kind} {repo_id} asks for a login. Accept its terms on its page on the hub, then run "
-            "`hf auth login` or set HF_TOKEN."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise RuntimeError(
-            f"The hub has no {kind} {repo_id} that this machine may read. Check the name, or log in with "
-            "`hf auth login`."
-        ) from error
     except Exception as error:  # what the HTTP library raises for "no network" differs between its versions
-        raise RuntimeError(
-            f"The hub cannot be reached for the {kind} {repo_id} ({type(error).__name__}: {error}). "
-            f'{offline}; PROFILE = "small" needs no network.'
-        ) from error
+        if isinstance(error, GatedRepoError):
+            told = "asks for a login. Accept its terms on its page, then run `hf auth login` or set HF_TOKEN."
+        elif isinstance(error, RepositoryNotFoundError):
+            told = "is none that this machine may read. Check the name, or log in with `hf auth login`."
+        else:
+            told = f"cannot be reached ({type(error).__name__}: {error}). {offline}; "
+            told += 'PROFILE = "small" needs no network.'
+        raise RuntimeError(f"The {kind} {repo_id} on the hub {told}") from error
 
 
 def _in_cache(repo_id: str, kind: str) -> bool:

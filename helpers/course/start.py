@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from helpers import hardware, plots
-from helpers.course import ledger, random_model
+from helpers.course import ledger
 from helpers.course.profiles import PROFILES, ROOT, check_profile, get_profile, run_dir
 from helpers.settings import Settings
 
 _RELOADED = ("torch", "transformers", "datasets", "numpy")  # what an install may replace while it is in use
+#: Parameters of notebooks that are no settings: True or False (or None, as it comes), or a number above 0.
+_FLAGS = ("allow_cpu", "resume", "push_to_hub", "live", "swap_losses", "from_retriever")
+_NUMBERS = ("steps", "minutes")
 _RUNNERS = ("jupyterlab", "papermill")  # they run notebooks, and others do too
 
 
@@ -36,7 +39,8 @@ def begin(
         profile: one of PROFILES.
         tier: GPU memory, one of TIERS; None: what this GPU has, where the profile asks.
         allow_cpu: run a profile that needs a GPU without one.
-        overrides: settings in place of the profile's; None leaves one as it is.
+        overrides: settings in place of the profile's; None leaves one as it is. Other parameters of the
+            notebook may stand among them, to be checked.
 
     Raises:
         RuntimeError: a package is missing or loaded in another version than the installed one; no GPU, or a
@@ -45,13 +49,17 @@ def begin(
         FileNotFoundError: a checkpoint that is not whole.
     """
     _check_packages()
+    _check_parameters({"allow_cpu": allow_cpu} | overrides)
+    overrides = {name: value for name, value in overrides.items() if name not in (*_FLAGS, *_NUMBERS)}
     if tier is None and profile in PROFILES and PROFILES[profile].tier:
         tier = hardware.tier()
     settings = get_profile(profile, tier, **overrides)
     check_profile(settings, allow_cpu)
     if settings.cut_sizes:
+        from tools import random_model
+
         random_model.build(ROOT / settings.embedding_model, settings.cut_sizes)
-    section = ledger.start(notebook, settings)
+    section = ledger.Section(notebook, settings)
     output_dir = run_dir(settings) / notebook
     output_dir.mkdir(exist_ok=True)
 
@@ -68,6 +76,15 @@ def begin(
     for name, value in (facts | hardware.describe()).items():
         print(f"{name}: {value}")
     return Begun(settings, section, output_dir)
+
+
+def _check_parameters(given: dict) -> None:
+    """Raise ValueError for a value that cannot be meant: the text "False", say, counts as true."""
+    for name, value in given.items():
+        if name in _FLAGS and value not in (True, False, None):
+            raise ValueError(f"{name.upper()} must be True or False, not {value!r}.")
+        if name in _NUMBERS and value is not None and not (isinstance(value, (int, float)) and value > 0):
+            raise ValueError(f"{name.upper()} must be a number above 0, not {value!r}.")
 
 
 def _check_packages() -> None:

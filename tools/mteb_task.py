@@ -51,7 +51,7 @@ def retrieval_task(
         from mteb.abstasks.retrieval import AbsTaskRetrieval
     except ImportError as error:
         raise ImportError('mteb is missing: pip install "mteb>=2.20,<3"') from error
-    from datasets import Dataset
+    from datasets import Dataset, Value
 
     class PageRetrieval(AbsTaskRetrieval):
         metadata = TaskMetadata(
@@ -70,10 +70,14 @@ def retrieval_task(
             self.dataset = {
                 "default": {
                     "test": {
-                        "queries": Dataset.from_dict({"id": list(queries), "text": list(queries.values())}),
-                        "corpus": corpus.select_columns(["page_id", "image"]).rename_column("page_id", "id"),
+                        "queries": Dataset.from_dict(
+                            {"id": list(map(str, queries)), "text": list(queries.values())}
+                        ),
+                        "corpus": corpus.select_columns(["page_id", "image"])
+                        .rename_column("page_id", "id")
+                        .cast_column("id", Value("string")),  # mteb asks for strings
                         "relevant_docs": {
-                            query: dict.fromkeys(pages, 1) for query, pages in relevant.items()
+                            str(query): dict.fromkeys(map(str, pages), 1) for query, pages in relevant.items()
                         },
                         "top_ranked": None,
                     }
