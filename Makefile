@@ -37,6 +37,8 @@ setup: $(STAMP)
 $(STAMP):
 	@$(PYTHON) -c '$(FITS)' || { \
 	  echo "The course needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1). Name another: make $(or $(MAKECMDGOALS),course) PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || { mkdir -p $(VENV) && test -w $(VENV); } 2>/dev/null || { \
+	  echo "Cannot write into $(VENV). Name other folders: make $(or $(MAKECMDGOALS),course) VENV=$$HOME/vdr-venv VDR_COURSE_RUNS=$$HOME/vdr-runs"; exit 1; }
 	@test -x $(BIN)/python || { echo "Making $(VENV) ..."; $(PYTHON) -m venv $(VENV); } || { \
 	  rm -rf $(VENV); echo "'$(PYTHON) -m venv' failed. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade

@@ -1,8 +1,8 @@
 """Checks around a training run. Each stops it with what is wrong and how to put it right.
 
 Training on the wrong input rarely fails: it runs to its end, and the model has learned nothing, or the pages
-that it is scored with. `dataset.check_columns` comes before these checks, when the rows are made. A trainer is
-a `SentenceTransformerTrainer` whose rows have the query in the first column and pages in all others.
+that it is scored with. `dataset.check_columns` comes before these, when rows are made. A trainer here is a
+`SentenceTransformerTrainer` whose rows have the query in the first column and pages in all others.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import datasets
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers import audit, checks, copies, dataset
 from helpers.course import data
@@ -146,3 +147,11 @@ def test_the_bundled_data_has_none(split):
     columns = ["image", *dataset.NEGATIVES]
     assert audit.leaks(rows["train"], rows[split], corpus, columns) == []
     assert audit.unmarked_answers(queries, relevant, copies) == []
+
+
+def test_ids_and_queries_of_any_kind_are_taken():
+    pages = [Image.new("RGB", (64, 64), colour) for colour in ("white", "black")]
+    table = {"query": ["what?", None], "page_id": [1, 2], "negative_ids": [[2], [1]], "image": pages}
+    train = datasets.Dataset.from_dict(table).cast_column("image", datasets.Image())
+    found = audit.leaks(train, train, train.select_columns(["page_id", "image"]))
+    assert {(one.kind, one.item) for one in found} >= {("leaked page", 1), ("leaked page", 2)}

@@ -31,9 +31,15 @@ def test_mteb_finds_the_same_ndcg(offline):
         model_kwargs={"dtype": "float32"},
         processor_kwargs=pixels,
     )
+    numbers = {page: number for number, page in enumerate(pages)}  # ids that are no strings
+    task = mteb_task.retrieval_task(
+        queries,
+        {numbers[page]: picture for page, picture in pages.items()},
+        {query: {numbers[page] for page in right} for query, right in relevant.items()},
+    )
     (result,) = mteb.evaluate(
         mteb_task.encoder(model, "course/small-embedding"),
-        mteb_task.retrieval_task(queries, corpus, relevant),
+        task,
         cache=None,
         encode_kwargs={"batch_size": 16, "show_progress_bar": False},
         show_progress_bar=False,
@@ -53,4 +59,4 @@ def test_mteb_missing_is_named(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "mteb", None)
     with pytest.raises(ImportError, match="pip install"):
-        mteb_task.retrieval_task({}, None, {})
+        mteb_task.retrieval_task({}, {}, {})

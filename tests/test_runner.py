@@ -233,9 +233,8 @@ def test_none_on_the_command_line_is_none(course):
 
 
 def test_a_console_that_cannot_print_a_sign_shows_the_message(tmp_path):
-    code = "from tools import run_course; raise SystemExit(run_course.main(['\u7ae0']))"
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "tools/run_course.py", "\u7ae0"]
     shown = subprocess.run(command, cwd=run_course.ROOT, env=environment, capture_output=True, text=True)
     assert shown.returncode == 2
     assert "No notebook starts with" in shown.stderr and "Traceback" not in shown.stderr

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import datasets
     from mteb.abstasks.retrieval import AbsTaskRetrieval
     from mteb.models import SentenceTransformerEncoderWrapper
+    from PIL.Image import Image
     from sentence_transformers import SentenceTransformer
 
 
@@ -30,7 +30,7 @@ def encoder(
 
 def retrieval_task(
     queries: Mapping[str, str],
-    corpus: datasets.Dataset,
+    pages: Mapping[str, Image],
     relevant: Mapping[str, set[str]],
     name: str = "CoursePageRetrieval",
 ) -> AbsTaskRetrieval:
@@ -40,7 +40,7 @@ def retrieval_task(
 
     Args:
         queries: query id -> text.
-        corpus: rows with page_id and image.
+        pages: page id -> picture, as `dataset.retrieval_task` gives them.
         relevant: query id -> ids of the pages that answer it.
 
     Raises:
@@ -51,7 +51,7 @@ def retrieval_task(
         from mteb.abstasks.retrieval import AbsTaskRetrieval
     except ImportError as error:
         raise ImportError('mteb is missing: pip install "mteb>=2.20,<3"') from error
-    from datasets import Dataset, Value
+    from datasets import Dataset
 
     class PageRetrieval(AbsTaskRetrieval):
         metadata = TaskMetadata(
@@ -73,11 +73,11 @@ def retrieval_task(
                         "queries": Dataset.from_dict(
                             {"id": list(map(str, queries)), "text": list(queries.values())}
                         ),
-                        "corpus": corpus.select_columns(["page_id", "image"])
-                        .rename_column("page_id", "id")
-                        .cast_column("id", Value("string")),  # mteb asks for strings
+                        "corpus": Dataset.from_dict(
+                            {"id": list(map(str, pages)), "image": list(pages.values())}
+                        ),
                         "relevant_docs": {
-                            str(query): dict.fromkeys(map(str, pages), 1) for query, pages in relevant.items()
+                            str(query): dict.fromkeys(map(str, right), 1) for query, right in relevant.items()
                         },
                         "top_ranked": None,
                     }

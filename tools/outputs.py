@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from helpers.files import replacing  # noqa: E402
+from tools.own_process import told  # noqa: E402
 from tools.run_course import ROOT, NotebookFailed, find_notebooks, prepare_environment, run_notebook, say  # noqa: E402
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -121,4 +122,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(main))

@@ -1,4 +1,6 @@
-"""A script run in a process of its own, so that memory, threads and random state start anew."""
+"""Scripts: one run in a process of its own, so that memory, threads and random state start anew, and
+how each ends.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 
 def last_json(script: str, *arguments: object, threads: int | None = None) -> dict:
@@ -24,3 +27,16 @@ def last_json(script: str, *arguments: object, threads: int | None = None) -> di
     if shown.returncode:
         raise RuntimeError(f"{' '.join(command[2:])} failed:\n{shown.stderr[-3000:]}")
     return json.loads(shown.stdout.splitlines()[-1])
+
+
+def told(main: Callable[[], int]) -> int:
+    """What a tool's `main` returns; a fault of the disk is told in a line, and a sign that a console cannot
+    print does not hide the rest of it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        return main()
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 2

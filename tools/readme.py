@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from helpers.course import ledger, measurements  # noqa: E402
 from helpers.files import write_json  # noqa: E402
+from tools.own_process import told  # noqa: E402
 
 README = ROOT / "README.md"
 MEASURED = measurements.FOLDER / "small.json"
@@ -295,4 +296,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(main))

@@ -31,6 +31,7 @@ from helpers.course import ledger  # noqa: E402
 from helpers.course.profiles import check_profile, get_profile, run_dir  # noqa: E402
 from helpers.hardware import HEADLESS  # noqa: E402
 from helpers.settings import Settings  # noqa: E402
+from tools.own_process import told  # noqa: E402
 from tools.readme import results_table  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -288,9 +289,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     import yaml
 
-    for stream in (sys.stdout, sys.stderr):  # a console that cannot print a sign still prints the rest
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
     # As in a parameters cell, None is None; to YAML it is a text.
     parameters = {
         name: None if value == "None" else yaml.safe_load(value) for name, value in options.parameter
@@ -352,4 +350,4 @@ def prepare_environment(profile) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(main))

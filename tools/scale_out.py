@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from helpers.course.profiles import get_profile, run_dir  # noqa: E402
+from tools.own_process import told  # noqa: E402
 
 
 def train(batch: int, steps: int, gather: bool) -> dict:
@@ -106,4 +107,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(main))

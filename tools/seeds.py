@@ -25,7 +25,7 @@ from helpers.course.profiles import check_profile, get_profile  # noqa: E402
 from helpers.files import write_json  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
 from tools.fine_tune import check_held, fine_tune, held, whole_training  # noqa: E402
-from tools.own_process import last_json  # noqa: E402
+from tools.own_process import last_json, told  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
 FILE = measurements.FOLDER / "seeds.json"
@@ -121,4 +121,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(main))

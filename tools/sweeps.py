@@ -37,7 +37,7 @@ from helpers.files import write_json  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
 from tools.encode import Encoding, encode, trained_model  # noqa: E402
 from tools.fine_tune import FAULTS, ShortTraining, check_held, fine_tune, held  # noqa: E402
-from tools.own_process import last_json  # noqa: E402
+from tools.own_process import last_json, told  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
 FOLDER = measurements.FOLDER
@@ -201,4 +201,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(told(main))
