@@ -235,9 +235,10 @@ def no_repeats_in_a_batch(trainer: SentenceTransformerTrainer, batches: int = 20
         for name, values in keys.items():
             value, times = Counter(values[i] for i in batch).most_common(1)[0]
             if times > 1:
+                rows = [i for i in batch if values[i] == value]
                 raise ValueError(
-                    f"A batch holds {value!r} {times} times in column {name!r}: each counts as wrong for the "
-                    "other. Set batch_sampler=BatchSamplers.NO_DUPLICATES in the training arguments."
+                    f"A batch holds rows {rows}, which are the same in column {name!r}: each counts as wrong "
+                    "for the other. Set batch_sampler=copies.no_duplicates in the training arguments."
                 )
         looked_at += 1
     rows, size = len(trainer.train_dataset), trainer.args.train_batch_size
@@ -246,8 +247,9 @@ def no_repeats_in_a_batch(trainer: SentenceTransformerTrainer, batches: int = 20
         value, times = Counter(values).most_common(1)[0]
         if times > most:
             raise ValueError(
-                f"{value!r} stands on {times} of {rows} rows in column {name!r}. A batch holds it once, so "
-                f"most batches would have fewer than {size} rows. Keep at most {most} of its rows."
+                f"Row {values.index(value)} and {times - 1} more of {rows} rows are the same in column "
+                f"{name!r}. A batch holds one, so most would have fewer than {size} rows. Keep at most "
+                f"{most} of these."
             )
     return looked_at
 

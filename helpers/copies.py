@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -42,17 +44,33 @@ def undecoded(rows: datasets.Dataset, column: str) -> datasets.Dataset:
 
 
 def _picture_key(picture: Mapping) -> str:
-    """What tells a picture that is not decoded from others: its path, or a hash of its bytes where there is
-    no path.
-    """
-    if picture["bytes"] is None:
-        return picture["path"]
-    return hashlib.blake2b(picture["bytes"], digest_size=12).hexdigest()
+    """What tells a picture that is not decoded from others: a hash of its file; where none is, its name."""
+    content, path = picture["bytes"], picture["path"]
+    if content is not None:
+        return hashlib.blake2b(content, digest_size=12).hexdigest()
+    return _file_key(path, os.stat(path).st_mtime_ns) if os.path.isfile(path or "") else path or ""
+
+
+@cache
+def _file_key(path: str, changed: int) -> str:
+    return hashlib.blake2b(Path(path).read_bytes(), digest_size=12).hexdigest()
 
 
 def page_keys(rows: datasets.Dataset, column: str) -> list[str]:
-    """The key of each picture in a column, row by row."""
-    return [_picture_key(row[column]) for row in undecoded(rows, column)]
+    """A key for each picture in a column, row by row: equal where the files are."""
+    return [_picture_key(picture) for picture in undecoded(rows, column)[column]]
+
+
+def no_duplicates(rows: datasets.Dataset, **options):
+    """The library's NO_DUPLICATES, for `batch_sampler=` of the training arguments, over keys, not pages: none
+    is decoded, and equal files of two names, which the library tells apart, are one page.
+    """
+    import datasets
+    from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
+
+    pictures = {name for name, kind in rows.features.items() if isinstance(kind, datasets.Image)}
+    keys = {name: page_keys(rows, name) if name in pictures else rows[name][:] for name in rows.column_names}
+    return NoDuplicatesBatchSampler(datasets.Dataset.from_dict(keys), **options)
 
 
 class Drawn(NamedTuple):
@@ -63,20 +81,18 @@ class Drawn(NamedTuple):
     otherwise: bool  # the library reads it otherwise, `inputs.read_otherwise`
 
 
-_drawn: dict[tuple, Drawn] = {}  # each page is decoded once a process; 2.3 KB are kept of it
+_drawn: dict[str, Drawn] = {}  # each page is decoded once a process; 2.3 KB are kept of it
 
 
 def draw(picture: Mapping | None, name: str) -> Drawn:
     """Decode a page, {"path", "bytes"}, unless that was done before. Raises as `plain_page` of `inputs`."""
     from PIL import Image
 
-    if picture is None or (picture["bytes"] is None and picture["path"] is None):
-        plain_page(None, name=name)
-    content, path = picture["bytes"], picture["path"]
-    key = _picture_key(picture), content is None and os.path.exists(path) and os.stat(path).st_mtime_ns
+    key = _picture_key(picture) if picture else ""
     if key not in _drawn:
         page = plain_page(picture, name=name)
-        with Image.open(path if content is None else BytesIO(content)) as image:
+        content = picture["bytes"]
+        with Image.open(picture["path"] if content is None else BytesIO(content)) as image:
             otherwise = read_otherwise(image)
         small = page.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
         _drawn[key] = Drawn(np.asarray(small).ravel(), page.size, otherwise)

@@ -256,28 +256,6 @@ def paired_bootstrap(
     return bootstrap(_paired(a, b), seed=seed, n=n)
 
 
-def permutation_test(
-    a: Mapping[str, float], b: Mapping[str, float], seed: int = 12, n: int = 10_000
-) -> float:
-    """How often chance alone makes a mean difference at least as large as that between `a` and `b`.
-
-    If the two were equal, each query's difference could as well have the other sign. So the signs are drawn
-    anew `n` times, or all tried if they are fewer; p is twice the smaller share of draws at or beyond the
-    measured mean. Smucker, Allan and Carterette, "A comparison of statistical significance tests for
-    information retrieval evaluation", CIKM 2007; by SciPy.
-
-    Raises:
-        ValueError: the two do not cover the same queries.
-    """
-    from scipy import stats
-
-    differences = _paired(a, b)
-    if len(differences) < 2:
-        return 1.0  # either sign of one difference is as far from 0
-    how = {"permutation_type": "samples", "n_resamples": n, "batch": 1000, "rng": seed}
-    return float(stats.permutation_test((differences,), np.mean, **how).pvalue)
-
-
 def detectable_difference(
     a: Mapping[str, float], b: Mapping[str, float], queries: int | None = None
 ) -> float:

@@ -81,7 +81,7 @@ FAULTS = {
     "a row twice in a batch": (
         {
             TRAIN: TRAIN.replace(".select_columns", ".select([0] * 8).select_columns"),
-            "BatchSamplers.NO_DUPLICATES": "BatchSamplers.BATCH_SAMPLER",
+            "batch_sampler=copies.no_duplicates": 'batch_sampler="batch_sampler"',
         },
         "each counts as wrong for the other",
     ),
@@ -308,7 +308,7 @@ def test_batches_that_are_not_full_are_no_learning(tmp_path):
     assert checks.loss_fell(history[:-2], must_fall=False, sizes=sizes[:4]) == (kept[0], kept[-1])
     with pytest.raises(RuntimeError, match="of batches of one row: 0 at the end"):
         checks.loss_fell(history)
-    with pytest.raises(ValueError, match="'the same' stands on 12 of 36 rows in column 'query'.*at most 5"):
+    with pytest.raises(ValueError, match="Row 24 and 11 more of 36 rows are the same.*'query'.*at most 5"):
         checks.no_repeats_in_a_batch(trainer)
 
 

@@ -239,22 +239,6 @@ def test_stored_in_fewer_bits():
         evaluation.rank_stored(*given, "int4")
 
 
-def test_permutation_test():
-    generator = np.random.default_rng(5)
-    noise = generator.normal(size=(2, 300))
-    a, b = ({f"q{i}": value for i, value in enumerate(row)} for row in noise)
-    better = {query: value + 0.5 for query, value in b.items()}
-    assert evaluation.permutation_test(a, b) > 0.05
-    assert evaluation.permutation_test(a, better) < 0.001
-    assert evaluation.permutation_test(a, a) == 1.0
-    # Four queries that all differ by 1: only 2 of the 16 ways to draw the signs are as far from 0.
-    four = dict.fromkeys("abcd", 0.0)
-    assert evaluation.permutation_test(four, dict.fromkeys("abcd", 1.0)) == pytest.approx(1 / 8, abs=0.02)
-    assert evaluation.permutation_test({"a": 0.0}, {"a": 1.0}) == 1.0  # one query shows nothing
-    with pytest.raises(ValueError, match="same queries"):
-        evaluation.permutation_test(a, {"q0": 1.0})
-
-
 def test_one_more_run_falls_within_the_margin_nineteen_times_in_twenty():
     drawn = np.random.default_rng(3).normal(0.6, 0.01, size=(4000, 6))
     inside = [abs(run - np.mean(five)) < evaluation.prediction_margin(five) for *five, run in drawn]

@@ -85,6 +85,7 @@ def fine_tune(
     split: str = "dev",
     callbacks: Sequence = (),
     base: Path | None = None,
+    before: bool = True,
 ) -> dict:
     """Train as `settings` say and return NDCG@10 before and after, seconds, pages per second, memory.
 
@@ -98,6 +99,7 @@ def fine_tune(
         split: what to score on. Anything that is chosen is chosen on dev; eval is for reports.
         callbacks: of the trainer, such as one that times it.
         base: folder of the embedding model to start from; None: the profile's.
+        before: score the model before training too.
 
     Raises:
         ValueError: a fault that is none of `FAULTS`.
@@ -107,10 +109,9 @@ def fine_tune(
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
     )
-    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
     from transformers import set_seed
 
-    from helpers import checks, hardware
+    from helpers import checks, copies, hardware
     from helpers.course.data import load_corpus, load_dataset
     from helpers.dataset import NEGATIVES, retrieval_task
 
@@ -152,7 +153,7 @@ def fine_tune(
     task = retrieval_task(data[split], corpus, profile.max_pixels)
     if settings.fault == "pages cut off":
         task = (task[0], {name: upper_quarter(page) for name, page in task[1].items()}, task[2])
-    before = score(model, *task)[None]
+    score_before = score(model, *task)[None] if before else None
     if settings.adapter_rank:
         from peft import LoraConfig, get_peft_model
 
@@ -168,7 +169,7 @@ def fine_tune(
         warmup_steps=profile.warmup,
         bf16=hardware.use_bf16(),
         use_cpu=hardware.device() == "cpu",
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        batch_sampler=copies.no_duplicates,
         prompts=None if settings.fault == "no prompt in training" else prompts,
         seed=profile.seed,
         data_seed=profile.seed,
@@ -218,7 +219,7 @@ def fine_tune(
     eighth = model.get_embedding_dimension() // 8
     after = score(scored, *task, dims=(None, eighth), query_prompt=query_prompt)
     figures = {
-        f"{split}_ndcg@10_before": before,
+        f"{split}_ndcg@10_before": score_before,
         f"{split}_ndcg@10": after[None],
         f"{split}_ndcg@10_eighth": after[eighth],
         "seconds": seconds,

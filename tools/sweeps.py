@@ -130,9 +130,9 @@ def load(table: str) -> dict:
     return runs
 
 
-def run(settings: Run) -> dict:
-    """Measure one run in this process."""
-    return encode(settings) if isinstance(settings, Encoding) else fine_tune(settings)
+def run(settings: Run, before: bool = True) -> dict:
+    """Measure one run in this process; `before`: a training's score before it too."""
+    return encode(settings) if isinstance(settings, Encoding) else fine_tune(settings, before=before)
 
 
 def measure(table: str, name: str, threads: int | None = None) -> dict:
@@ -162,12 +162,13 @@ def main(arguments: list[str] | None = None) -> int:
         "--jobs", type=int, default=1, help="runs side by side, each with its share of the cores"
     )
     parser.add_argument("--run", help=argparse.SUPPRESS)  # set in the processes started
+    parser.add_argument("--after-only", action="store_true", help=argparse.SUPPRESS)  # not the score before
     options = parser.parse_args(arguments)
     if options.list:
         print("\n".join(f"{table:12}{name}" for table in options.table for name in TABLES[table]))
         return 0
     if options.run:
-        print(json.dumps(run(TABLES[options.table[0]][options.run])))
+        print(json.dumps(run(TABLES[options.table[0]][options.run], before=not options.after_only)))
         return 0
     unknown = set(options.only or ()) - {name for table in options.table for name in TABLES[table]}
     if unknown:
