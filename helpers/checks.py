@@ -353,6 +353,8 @@ def embeddings_moved(before: np.ndarray, after: np.ndarray) -> float:
         RuntimeError: they are the same, so another model is scored than the one that was trained.
     """
     before, after = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (before, after))
+    if not np.isfinite(after).all():
+        raise RuntimeError("An embedding is not finite: the training broke the weights. See weights_moved.")
     if np.abs(before - after).max() < _UNMOVED:
         raise RuntimeError(
             "The embeddings are those of the model before training. Score the model that was trained, and "

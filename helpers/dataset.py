@@ -57,14 +57,19 @@ def retrieval_task(
         one that is not in the corpus.
     """
     rows = dataset.remove_columns([name for name in COLUMNS[1:] if name in dataset.column_names])
-    for name, table in (("query_id", rows), ("page_id", corpus)):
-        if twice := repeats(table[name][:]):
-            raise ValueError(f"The {name} {twice[0]!r} is there twice: a query or page has one row.")
+    for name, table in (("query", rows), ("query_id", rows), ("page_id", corpus), ("image", corpus)):
+        if name not in table.column_names:
+            raise ValueError(f"There is no column {name!r}: {table.column_names}. Rename the one that it is.")
+    for name, ids in (("query_id", rows["query_id"][:]), ("page_id", corpus["page_id"][:])):
+        if wrong := [one for one in ids if one is None] or repeats(ids):
+            what = "no id" if wrong[0] is None else "there twice"
+            raise ValueError(
+                f"The {name} {wrong[0]!r} is {what}: each query and page has one row, and an id."
+            )
     asked = zip(rows["query_id"], rows["query"], strict=True)
     queries = {query: plain_query(words, f"The query {query!r}") for query, words in asked}
     answers = rows["page_ids"] if "page_ids" in rows.column_names else [[page] for page in rows["page_id"]]
-    relevant = {}
-    there = set(corpus["page_id"])
+    relevant, there = {}, set(corpus["page_id"])
     for query, pages in zip(rows["query_id"], answers, strict=True):
         if isinstance(pages, str) or not pages or None in pages:
             wrong = f"page_ids {pages!r}" if pages else "no page that answers it"
@@ -74,11 +79,8 @@ def retrieval_task(
         missing = next((page for page in sorted(pages, key=str) if page not in there), None)
         if missing is not None:
             other = {str(page): page for page in there}.get(str(missing))
-            fix = (
-                "Take the corpus of the same split."
-                if other is None
-                else f"There it is {other!r}: make both strings, or both integers."
-            )
+            fix = f"There it is {other!r}: make both strings, or both integers."
+            fix = "Take the corpus of the same split." if other is None else fix
             raise ValueError(f"Page {missing!r}, which answers query {query!r}, is not in the corpus. {fix}")
     shown = zip(corpus["page_id"], copies.undecoded(corpus, "image")["image"], strict=True)
     images = {page: plain_page(picture, max_pixels, f"The page {page!r}") for page, picture in shown}

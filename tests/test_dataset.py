@@ -32,6 +32,7 @@ def test_check_columns_says_how_to_put_them_right(rows):
     [
         ([("q", ["a"]), ("q", ["b"])], ["a", "b"], "query_id 'q' is there twice"),
         ([("q", ["a"])], ["a", "b", "a"], "page_id 'a' is there twice"),
+        ([(None, ["a"])], ["a"], "query_id None is no id"),
         ([("q", [])], ["a"], "query 'q' has no page"),
         ([("q", ["z"])], ["a"], "Page 'z', which answers query 'q', is not in the corpus. Take the corpus"),
         ([("q", ["7"])], [7, 8], "Page '7'.* There it is 7: make both strings, or both integers"),

@@ -199,7 +199,10 @@ def test_ids_of_two_kinds(files):
     asked = asked.cast_column("page_ids", datasets.List(datasets.Value("string")))
     assert dataset.retrieval_task(asked, corpus)[2] == {"q": {"1"}}
     twice = pages(files[:2], ["1", "1"])
-    assert "has one row" in said(ValueError, dataset.retrieval_task, asked, twice)
+    assert "each query and page has one row" in said(ValueError, dataset.retrieval_task, asked, twice)
+    renamed = corpus.rename_column("page_id", "id")
+    assert "Rename the one that it is" in said(ValueError, dataset.retrieval_task, asked, renamed)
+    assert dataset.retrieval_task(asked, renamed.rename_column("id", "page_id"))
     assert dataset.retrieval_task(asked, twice.select([0]))
 
 
@@ -256,3 +259,4 @@ def test_embeddings_of_the_model_before():
     before = np.eye(3)
     assert "Score the model that was trained" in said(RuntimeError, checks.embeddings_moved, before, before)
     assert checks.embeddings_moved(before, before + 0.1) < 1
+    assert "not finite" in said(RuntimeError, checks.embeddings_moved, before, before * np.nan)

@@ -118,7 +118,7 @@ def run_dir(profile: Settings | str) -> Path:
 
 
 def _runs() -> Path:
-    return ROOT / (os.environ.get("VDR_COURSE_RUNS") or "runs")
+    return ROOT / Path(os.environ.get("VDR_COURSE_RUNS") or "runs").expanduser()
 
 
 def check_profile(profile: Settings, allow_cpu: bool = False) -> None:
