@@ -35,8 +35,7 @@ def device() -> str:
 def use_bf16(kind: str | None = None) -> bool:
     """Whether training may use bfloat16: a GPU or CPU that computes in it rather than emulating it.
 
-    A T4 or V100 does not; there torch stops with "Current CUDA Device does not support bfloat16". Of CPUs,
-    those with AVX-512 BF16 do.
+    A T4 or V100 does not ("Current CUDA Device does not support bfloat16"); CPUs with AVX-512 BF16 do.
 
     Args:
         kind: "cpu", "cuda" or another; None: what `device` finds.

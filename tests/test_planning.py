@@ -33,7 +33,7 @@ def make_trainer(tmp_path_factory):
     model = SentenceTransformer(path, device="cpu", model_kwargs={"dtype": torch.float32})
     rows = Dataset.from_dict({"a": [f"word {i}" for i in range(20)], "b": [f"page {i}" for i in range(20)]})
 
-    def make(**settings):
+    def make(model=model, **settings):
         args = SentenceTransformerTrainingArguments(
             output_dir=str(tmp_path_factory.mktemp("out")),
             use_cpu=True,
@@ -118,3 +118,27 @@ def test_says_how_pages_and_the_cache_are_handled(tmp_path, monkeypatch):
     shown = str(planned)
     for words in ("mini-batches of 2", "6 visual tokens a page", "(full)", "reading the rows", "backward"):
         assert words in shown
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_plans_in_the_precision_that_is_trained_in(make_trainer, cached, monkeypatch):
+    """What leaves a layer, in each forward pass of the plan and of the training; a cache makes two a step."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
+
+    monkeypatch.setattr(planning, "_matmul_rate", lambda precision: 1e12)
+    path = str(ROOT / get_profile("small").embedding_model)
+    # A model of its own: accelerate wraps each only once, for the first trainer that it meets.
+    own = SentenceTransformer(path, device="cpu", model_kwargs={"dtype": torch.float32})
+    trainer = make_trainer(own, bf16=True, max_steps=1)
+    if cached:
+        trainer.loss = CachedMultipleNegativesRankingLoss(own, mini_batch_size=4)
+    layer = next(part for name, part in own.named_modules() if name.endswith("q_proj"))
+    left = []
+    layer.register_forward_hook(lambda module, given, output: left.append(output.dtype))
+    planning.plan(trainer, probes=2)
+    assert "forward" not in vars(own)
+    planned, left[:] = list(left), []
+    trainer.train()
+    assert set(planned) == set(left) == {torch.bfloat16}
