@@ -17,6 +17,13 @@ from helpers.course.profiles import PROFILES, ROOT, run_dir
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALL, FULL = PROFILES["small"], PROFILES["full"]
 STANDIN_MAX_PIXELS = 160 * 224  # small pages: two steps of every notebook stay within minutes
+INSTRUCTION = "Judge whether the page answers."  # the stand-in's own, which is not the course's
+WITHOUT_ROLES = (
+    "{% for message in messages if message.role in ('system', 'user', 'assistant') %}"
+    "<|im_start|>{{ message.role }}\n{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}<|im_end|>\n{% endfor %}"
+)
 STANDIN_ROWS = {"train": 24, "eval": 8}
 YOUR_TURN = re.compile(r"^(\s*).*# your turn.*$", re.MULTILINE)
 SOLUTION = re.compile(
@@ -99,7 +106,8 @@ def standin_hub(tmp_path_factory) -> dict[str, str]:
     """Environment variables under which the hub ids of the full profile load the small checkpoints and pages.
 
     The embedding model gets a projection to the real one's 2048 dimensions, so that the full profile's
-    Matryoshka dimensions hold; the reranker is the small vision-language model with a `LogitScore` head.
+    Matryoshka dimensions hold; the reranker is the small one, with templates and an instruction like those of
+    the real one.
     """
     home = tmp_path_factory.mktemp("hub")
     environment = {
@@ -153,14 +161,18 @@ def _save_reranker(folder: Path) -> None:
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.cross_encoder.modules import LogitScore
 
+    # As published: the default template knows no query and no document, the one that is named does.
     transformer = Transformer(
-        str(ROOT / SMALL.vlm_model),
+        str(ROOT / SMALL.reranker_model),
         transformer_task="any-to-any",
-        processing_kwargs={"chat_template": {"add_generation_prompt": True}},
+        processing_kwargs={"chat_template": {"chat_template": "reranker", "add_generation_prompt": True}},
     )
+    processor = transformer.processor
+    processor.chat_template = {"default": WITHOUT_ROLES, "reranker": processor.chat_template}
     ids = [transformer.tokenizer.convert_tokens_to_ids(token) for token in ("yes", "no")]
     head = LogitScore(true_token_id=ids[0], false_token_id=ids[1])
-    CrossEncoder(modules=[transformer, head], device="cpu").save_pretrained(
+    prompts = {"prompts": {"instruct": INSTRUCTION}, "default_prompt_name": "instruct"}
+    CrossEncoder(modules=[transformer, head], device="cpu", **prompts).save_pretrained(
         str(folder), create_model_card=False
     )
 
