@@ -21,7 +21,8 @@ INSTRUCTION = "Judge whether the page answers."  # the stand-in's own, which is 
 WITHOUT_ROLES = (
     "{% for message in messages if message.role in ('system', 'user', 'assistant') %}"
     "<|im_start|>{{ message.role }}\n{% for part in message.content %}"
-    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}{% endif %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% else %}{{ part.text }}{% endif %}"
     "{% endfor %}<|im_end|>\n{% endfor %}"
 )
 STANDIN_ROWS = {"train": 24, "eval": 8}
