@@ -74,6 +74,7 @@ def unreadable_rows(
                 wrong.setdefault(row, text if text.startswith(name) else f"{name} is refused: {text}.")
             else:
                 if drawn.otherwise:
+                    name += f" ({picture['path'] or 'no file'})"
                     otherwise.setdefault(row, f"{name} has colours that the library misreads.")
     return wrong, otherwise
 

@@ -1,7 +1,7 @@
 """What a model is given: a page as a plain RGB picture, a query as text, whatever they come as.
 
-Training rows, the corpus that is scored and figures all go through here, so that a page looks the same in
-each. `checks.readable_rows` says which rows of a data set the library would read otherwise.
+What is scored and what is drawn goes through here; `checks.readable_rows` names the training rows that the
+library would read otherwise.
 """
 
 from __future__ import annotations
@@ -26,10 +26,8 @@ _TOKEN = re.compile(r"<(?=[|/\w]\S*>)")  # begins what a tokenizer may take for 
 
 
 def plain_query(query, name: str = "The query") -> str:
-    """A query as text that a model reads word by word.
-
-    The library opens a text that is a URL or the name of a media file, and a tokenizer reads `<|image_pad|>`
-    as a picture's place. A space, before and after or within, takes that away.
+    """A query as text that a model reads word by word: with a space, before and after or within, where the
+    library would open a URL or a media file, or a tokenizer read `<|image_pad|>` as a picture's place.
 
     Raises:
         ValueError: not a text, or one without letters and digits; `name` says which.
@@ -47,8 +45,8 @@ def plain_query(query, name: str = "The query") -> str:
 def plain_page(page, max_pixels: int | None = None, name: str | None = None) -> Image:
     """A page as a picture that models and figures read alike: RGB, upright, on white.
 
-    What is transparent shows white below it; grey levels of more than eight bits are scaled by their own
-    range; of several pages or frames the first is taken, with a warning.
+    What is transparent shows white below it; more than eight bits of grey are scaled by their own range; of
+    several pages or frames the first is taken, with a warning.
 
     Args:
         page: a picture, the path or the bytes of a picture file, or {"path", "bytes"}, as `datasets` has it.
@@ -58,7 +56,7 @@ def plain_page(page, max_pixels: int | None = None, name: str | None = None) -> 
     Raises:
         ValueError: nothing, no picture, one that is cut short, or one too small, long or large for a page.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     if isinstance(page, Mapping):
         name = f"{name} ({page['path']})" if name and page["path"] else name or page["path"]
@@ -81,10 +79,11 @@ def plain_page(page, max_pixels: int | None = None, name: str | None = None) -> 
             warnings.warn(f"{name} holds {frames} pages or frames: the first is read.", stacklevel=2)
         picture = _plain(ImageOps.exif_transpose(page))
     except Exception as error:  # what Pillow raises differs from format to format
+        wrong = "it is no picture" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(
-            f"{name} does not open as a page: {error}. Leave it out, or save it anew from its source."
+            f"{name} does not open as a page: {wrong}. Leave it out, or save it anew from its source."
         ) from error
-    width, height = picture.size
+    width, height = picture.size  # turned, perhaps
     if min(width, height) < CELL or max(width, height) > LONGEST * min(width, height):
         raise ValueError(
             f"{name} has {width} x {height} pixels: a page has at least {CELL} a side, and one side at most "
@@ -125,9 +124,9 @@ def plain_row(row: Mapping, max_pixels: int | None = None) -> dict:
     """The texts and pictures of a row, plain: for `dataset.map(plain_row)`."""
     from PIL import Image
 
-    plain = {name: plain_query(value) for name, value in row.items() if isinstance(value, str)}
+    texts = {name: plain_query(value) for name, value in row.items() if isinstance(value, str)}
     pages = {name: value for name, value in row.items() if isinstance(value, Image.Image)}
-    return plain | {name: plain_page(value, max_pixels) for name, value in pages.items()}
+    return texts | {name: plain_page(value, max_pixels) for name, value in pages.items()}
 
 
 def page_paths(files: Sequence[str | Path]) -> list[str]:
@@ -136,18 +135,17 @@ def page_paths(files: Sequence[str | Path]) -> list[str]:
     By its path the library opens a file of few formats only; the name of another is embedded as text.
 
     Raises:
-        ValueError: a file that it would not open, or show otherwise, and how to save it.
+        ValueError: a file that it would not open, or show otherwise, and how to save it; or no page.
     """
     from PIL import ExifTags, Image
     from sentence_transformers.base.modality import infer_modality
 
     for file in dict.fromkeys(map(str, files)):
-        opens = infer_modality(file) == "image" and Path(file).suffix.lower() != ".gif"
-        if opens and Path(file).is_file():
-            with Image.open(file) as image:
-                turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-                opens = not (turned or read_otherwise(image))
-        if not opens:
+        plain_page(file)
+        with Image.open(file) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+            misread = turned or read_otherwise(image) or image.format == "GIF"
+        if misread or infer_modality(file) != "image":
             raise ValueError(
                 f"By its path the library would not read {file} as the page that it shows. Save it as PNG: "
                 f"plain_page({file!r}).save({str(Path(file).with_suffix('.png'))!r})."

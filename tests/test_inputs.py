@@ -292,6 +292,9 @@ def test_a_path_that_the_library_would_misread_is_refused_with_a_remedy(name, tm
         warnings.simplefilter("ignore")
         exec(remedy, {"plain_page": inputs.plain_page})
     assert inputs.page_paths([saved]) == [saved]
+    for wrong in ("cut.jpg", "zero.png", "html_saved_as.png", "nowhere.png"):
+        with pytest.raises(ValueError, match=f"{wrong} does not open as a page"):
+            inputs.page_paths([PICTURES / wrong])
 
 
 def test_a_page_is_decoded_once(monkeypatch):
