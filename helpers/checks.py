@@ -81,10 +81,7 @@ def unreadable_rows(
 
 def readable_rows(train: datasets.Dataset, model: SentenceTransformer | None = None) -> int:
     """Check that every row has a query of words, and pages that a model reads as they look; return their
-    number. A data set that lies on disk as files is read once through.
-
-    Args:
-        model: the processor's own limits are asked too.
+    number. Each page is read once.
 
     Raises:
         ValueError: rows that `unreadable_rows` finds: how many, the first, and the remedy.

@@ -28,10 +28,9 @@ _SIDE = 48  # pixels a side of the grey picture that stands for a page
 # 0.2 (median), and from a page of another organization by 1.7 or more.
 NEAR = 0.6
 _BLANK = 2.0  # grey levels: a page whose picture varies by less (standard deviation) shows nothing
-# Two pictures that differ little on average may differ in the one digit that matters: covers of two years do.
-# So pages count as the same only if no place on them differs by more than this many grey levels of 255 when
-# both are drawn at _DRAWN pixels. On the same pages, copies scaled or saved as JPEG differ by 21 at most,
-# pages that only share a layout by 51 or more.
+# Pages that differ little on average may differ in the one digit that matters, as covers of two years do. So
+# the same are only those that differ by less than this in every place, drawn at _DRAWN pixels: on the same
+# pages, copies scaled or saved as JPEG differ by 21 at most, pages that only share a layout by 51 or more.
 LOCAL = 35.0
 _DRAWN = (96, 128)  # width, height
 

@@ -8,9 +8,8 @@ Three things describe an evaluation:
 * a metric: returns query id -> value for every query of `relevant`. A query that `run` lacks scores 0, and a
   relevant page that it lacks counts as not found: `dataset.retrieval_task` refuses one that is in no corpus.
 
-Pages of equal score are ordered by page id, ascending, so a figure never depends on the order of a
-dictionary. These conventions are those of sentence-transformers' `InformationRetrievalEvaluator`; its
-averages equal these means.
+Pages of equal score are ordered by page id, ascending. These conventions are those of sentence-transformers'
+`InformationRetrievalEvaluator`; its averages equal these means.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
 """PDF pages as pictures: rendering with pypdfium2, page ids, and the text layer.
 
 A page is rendered straight to the size at which the model's image processor keeps it, so nothing is resampled
-twice. What a reader fills in or writes onto a page, in form fields and annotations, is part of its picture
-and of its text.
-
-PDFium works in one thread at a time; several may call these functions, and wait for one another. To use
-several cores, render in several processes.
+twice. Form fields and annotations are part of its picture and of its text. PDFium works in one thread at a
+time: several may call these functions, and wait. To use several cores, render in several processes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Everything that differs between one training and another: models, sizes, rates, in one checked object.
 
-    profile = Settings(embedding_model="Qwen/Qwen3-VL-Embedding-2B", tier="80gb")
-    profile = profile.changed(tier=hardware.tier(), seed=7)
+    profile = Settings(embedding_model="Qwen/Qwen3-VL-Embedding-2B", tier="80gb").changed(seed=7)
 
 The defaults are those of the article that fine-tunes Qwen3-VL-Embedding-2B
 (https://huggingface.co/blog/train-multimodal-sentence-transformers).

@@ -55,9 +55,8 @@ class VisualTokens:
 def keep_visual_tokens(model: torch.nn.Module, most_mb: float = 2000) -> VisualTokens:
     """From here on, run the frozen vision tower of a Qwen3-VL once for each page, and keep what it says.
 
-    Pages are told apart by their pixels. The tower computes in the precision of its weights, also where the
-    trainer has the rest compute in another. Models whose towers are equal share what is kept, for as long as
-    one of them, or what this function returned, is there.
+    Pages are told apart by their pixels. The tower computes in the precision of its weights, whatever the
+    trainer has the rest compute in. Models of equal towers share what is kept.
 
     Args:
         model: a CrossEncoder or SentenceTransformer.

@@ -8,7 +8,7 @@ import datasets
 import pytest
 from PIL import Image
 
-from helpers import dataset
+from helpers import checks, copies, dataset
 from helpers.course import data
 from helpers.course.profiles import PROFILES
 from helpers.pages import split_page_id
@@ -159,11 +159,21 @@ def test_load_split_renders_its_own_rows_only(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def hub(rows, monkeypatch):
+def hub(rows, folder, monkeypatch):
     """The full profile's data set, without the hub: 12 rows for each configuration."""
-    plain = rows.select_columns(list(dataset.COLUMNS))
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, config, split: plain)
-    return replace(FULL, train_rows=7)
+    scored = rows.select_columns(list(dataset.COLUMNS))
+    others = data._build_split("train", PIXELS, folder, limit=12).select_columns(list(dataset.COLUMNS))
+    # As expected of the published one: pages that are scored are negatives of training rows too.
+    paths = [page["path"] for page in copies.undecoded(others, "negative_3")["negative_3"]]
+    for row, column in ((8, "image"), (9, "negative_0"), (10, "negative_1"), (11, "negative_2")):
+        paths[row] = copies.undecoded(scored, column)[4][column]["path"]
+    others = others.remove_columns("negative_3").add_column("negative_3", paths)
+    others = others.cast_column("negative_3", datasets.Image())
+    configs = {"train": others, "eval": scored}
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, config, split: configs[config])
+    data._load_hub.cache_clear()
+    yield replace(FULL, train_rows=7)
+    data._load_hub.cache_clear()
 
 
 def test_hub_rows_get_ids(hub):
@@ -174,6 +184,20 @@ def test_hub_rows_get_ids(hub):
         assert tuple(part.column_names) == (*dataset.COLUMNS, *data._ID_COLUMNS)
     assert not set(splits["train"]["query"]) & set(splits["dev"]["query"])
     assert data.load_split(hub, "dev", limit=1)["query"][:] == splits["dev"]["query"][:1]
+
+
+def test_rows_of_the_hub_with_pages_that_are_scored_are_left_out(hub, capsys):
+    hub = replace(hub, train_rows=None)
+    splits = data.load_dataset(hub)
+    columns = list(dataset.COLUMNS[1:])
+    left = int(capsys.readouterr().out.split(" of ")[0])
+    assert 2 <= left <= 5 and len(splits["train"]) == 12 - 2 - left
+    keys = {
+        name: {key for column in columns for key in copies.page_keys(part, column)}
+        for name, part in splits.items()
+    }
+    assert not keys["train"] & (keys["dev"] | keys["eval"])
+    checks.no_shared_pages(splits["train"], data.load_corpus(hub, "eval"), columns)
 
 
 def test_hub_corpus_holds_positives_then_negatives(hub, rows):

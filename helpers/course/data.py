@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers.copies import page_keys
 from helpers.course.profiles import ROOT, run_dir
 from helpers.dataset import COLUMNS, NEGATIVES, check_columns
 from helpers.files import replacing
@@ -45,17 +46,20 @@ def load_queries(split: str | None = None) -> list[dict]:
     Raises:
         ValueError: unknown split. FileNotFoundError: the file is missing.
     """
-    _check_split(split, none=True)
-    return [query for query in _records(_of("queries.jsonl", split)) if split in (None, query["split"])]
+    return _of_split("queries.jsonl", split)
 
 
 def load_documents(split: str | None = None) -> list[dict]:
     """The bundled documents of a split, or of all splits, as in `data/documents.jsonl`; `OTHER` and errors as
     in `load_queries`.
     """
-    _check_split(split, none=True)
-    records = _records(_of("documents.jsonl", split))
-    return [document for document in records if split in (None, document["split"])]
+    return _of_split("documents.jsonl", split)
+
+
+def _of_split(name: str, split: str | None) -> list[dict]:
+    if split is not None:
+        _check_split(split)
+    return [record for record in _records(_of(name, split)) if split in (None, record["split"])]
 
 
 def pdf_path(document: dict) -> Path:
@@ -72,20 +76,27 @@ def load_dataset(profile: Settings) -> datasets.DatasetDict:
     document_id, negative_ids, style and page_ids.
 
     With `profile.dataset` None they are built from the bundled PDFs, rendered at `profile.max_pixels`; else
-    they come from that data set on the hub, and `dev` is held out from its `train`. `profile.train_rows` cuts
-    `train`.
+    they come from that data set on the hub, `dev` is held out from its `train`, and rows of `train` with a
+    page that is in the others are left out. `profile.train_rows` cuts `train`.
     """
     import datasets
 
     if profile.dataset is None:
-        folder = run_dir(profile) / "dataset"
-        limits = {"train": profile.train_rows}
+        folder, limits = run_dir(profile) / "dataset", {"train": profile.train_rows}
         built = {s: _build_split(s, profile.max_pixels, folder, limits.get(s)) for s in SPLITS}
         return datasets.DatasetDict(built)
+    return _load_hub(profile)
+
+
+@lru_cache(maxsize=1)
+def _load_hub(profile: Settings) -> datasets.DatasetDict:
+    import datasets
+
     train = datasets.load_dataset(profile.dataset, "train", split="train")
     evaluation = datasets.load_dataset(profile.dataset, "eval", split="train")
     # ids first: adding columns to a selection of rows would copy every picture
     train, dev = _hold_out(_with_ids(train, "train"), profile.seed)
+    train = _without_pages_of((dev, evaluation), train)
     if profile.train_rows is not None:
         train = train.select(range(min(profile.train_rows, len(train))))
     return datasets.DatasetDict({"train": train, "dev": dev, "eval": _with_ids(evaluation, "eval")})
@@ -104,8 +115,7 @@ def load_split(profile: Settings, split: str, limit: int | None = None) -> datas
 
 
 def load_corpus(profile: Settings, split: str) -> datasets.Dataset:
-    """The pages that the queries of a split are searched in, with page_id, image, document_id,
-    kind and has_text.
+    """The pages that the queries of a split are searched in, with `_CORPUS_COLUMNS`.
 
     Bundled data: all pages of the split's documents. Hub data: the split's positives, then its negatives.
     """
@@ -224,22 +234,17 @@ def _fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _check_split(split: str | None, none: bool = False) -> None:
-    if split not in (*SPLITS, OTHER) and not (none and split is None):
+def _check_split(split: str) -> None:
+    if split not in (*SPLITS, OTHER):
         raise ValueError(f"There is no split {split!r}. Splits: {', '.join((*SPLITS, OTHER))}.")
-
-
-def _data_file(name: str) -> Path:
-    path = DATA / name
-    if not path.is_file():
-        raise FileNotFoundError(f"data/{name} is missing. {_RESTORE}")
-    return path
 
 
 @lru_cache(maxsize=4)
 def _records(name: str) -> tuple[dict, ...]:
-    records = []
-    for number, line in enumerate(_data_file(name).read_text(encoding="utf-8").splitlines(), 1):
+    records, file = [], DATA / name
+    if not file.is_file():
+        raise FileNotFoundError(f"data/{name} is missing. {_RESTORE}")
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         try:
             records.append(json.loads(line))
         except ValueError as error:
@@ -258,6 +263,15 @@ def _hold_out(train: datasets.Dataset, seed: int) -> tuple[datasets.Dataset, dat
             held.setdefault(texts[row], row)
     rest = [row for row, text in enumerate(texts) if text not in held]
     return train.select(rest), train.select(sorted(held.values()))
+
+
+def _without_pages_of(scored: Iterable[datasets.Dataset], train: datasets.Dataset) -> datasets.Dataset:
+    """The rows none of whose pages is in `scored`: the hub's splits draw negatives from one pool of pages."""
+    taken = {key for rows in scored for name in COLUMNS[1:] for key in page_keys(rows, name)}
+    pages = zip(*(page_keys(train, name) for name in COLUMNS[1:]))
+    kept = [row for row, keys in enumerate(pages) if taken.isdisjoint(keys)]
+    print(f"{len(train) - len(kept)} of {len(train)} training rows hold pages that are scored: left out")
+    return train.select(kept)
 
 
 def _with_ids(rows: datasets.Dataset, split: str) -> datasets.Dataset:

@@ -2,11 +2,9 @@
 
     section = ledger.Section("04_train_embedding", profile)
     section.record("ndcg@10", base=0.61, finetuned=0.83)
-    section.record("train_seconds", 212.0)
-    section.finish()  # the only call that writes, and it writes whole or not at all
+    section.finish()  # the only call that writes: whole or not at all
 
-Every section has `seconds`, `peak_memory_mb`, `device`, `versions` and `seed`; the rest are the notebook's
-own figures.
+Every section has `seconds`, `peak_memory_mb`, `device`, `versions` and `seed`, then figures of its own.
 """
 
 from __future__ import annotations

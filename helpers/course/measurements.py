@@ -14,8 +14,7 @@ def read(name: str) -> dict:
     """Return the measurements of `data/measurements/<name>.json`.
 
     Raises:
-        FileNotFoundError: there is no such file; the message lists those there are.
-        ValueError: it is not JSON.
+        FileNotFoundError: there is no such file. ValueError: it is not JSON.
     """
     file, fix = FOLDER / f"{name}.json", "Restore it with `git checkout -- data/measurements`."
     if not file.is_file():
