@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from helpers.copies import undecoded
 from helpers.course import data, ledger
 from helpers.course.profiles import PROFILES, ROOT, run_dir
 
@@ -182,6 +183,12 @@ def _save_dataset(cache: Path, repo_id: str, config: str, rows: int) -> None:
     """Write bundled pages into the data set cache as if the hub's data set had been prepared there."""
     split = data._build_split(config, STANDIN_MAX_PIXELS, folder=cache.parent / "pages", limit=rows)
     columns = ["query", "image", *(f"negative_{index}" for index in range(4))]
+    if config == "train":  # as expected of the published one, it holds pages that are scored
+        paths = [page["path"] for page in undecoded(split, "negative_0")["negative_0"]]
+        scored = data._build_split("eval", STANDIN_MAX_PIXELS, folder=cache.parent / "pages", limit=3)
+        paths[:3] = [page["path"] for page in undecoded(scored, "image")["image"]]
+        split = split.remove_columns("negative_0").add_column("negative_0", paths)
+        split = split.cast_column("negative_0", split.features["image"])
     name = repo_id.split("/")[1]
     folder = cache / repo_id.replace("/", "___") / config / "0.0.0" / ("0" * 16)
     split.select_columns(columns).save_to_disk(str(folder))

@@ -1,6 +1,7 @@
 """The full profile's code, two steps on the CPU: hub ids load small files from a stand-in cache, offline."""
 
 import json
+import re
 
 import nbformat
 import pytest
@@ -27,6 +28,8 @@ def test_notebooks_run_with_the_full_profile(standin_hub, tmp_path):
     shown = run_course(*WANTED, "--profile", "full", *given, VDR_COURSE_RUNS=str(tmp_path), **standin_hub)
     assert shown.returncode == 0, shown.stdout[-6000:]
     assert sorted(ledger.load(tmp_path / "full" / "results.json")) == WANTED
+    trained = nbformat.read(tmp_path / "full" / "04_train_embedding.ipynb", as_version=4)
+    assert re.search(r"[1-3] of 20 training rows hold pages that are scored: left out", str(trained))
     loaded = nbformat.read(tmp_path / "full" / "01_load_models.ipynb", as_version=4)
     text = "".join(str(output) for cell in loaded.cells for output in cell.get("outputs", []))
     assert FULL.embedding_model in text
