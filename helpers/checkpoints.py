@@ -35,8 +35,7 @@ def begin(folder: Path, settings: Mapping, weights_mb: float = 0.0, resume: bool
 
     Raises:
         OSError: the folder cannot be written to, or its disk has too little room.
-        ValueError: an interrupted run of other settings is there, or `resume` is True and there is nothing
-            to go on from.
+        ValueError: an interrupted run of other settings is there, or none where `resume` is True.
     """
     settings = json.loads(json.dumps(dict(settings)))
     _check_room(folder, weights_mb)
@@ -67,6 +66,18 @@ def begin(folder: Path, settings: Mapping, weights_mb: float = 0.0, resume: bool
 def finish(folder: Path) -> None:
     """Note that the run came to its end: the next one begins at step 0."""
     write_json(folder / _RUN, _read(folder / _RUN) | {"finished": True})
+
+
+def adapters_resume(trainer) -> None:
+    """Let a training of LoRA matrices go on from a checkpoint, where the library looks for a whole model
+    (sentence-transformers issue 3701).
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    trainer._load_from_checkpoint = lambda folder: set_peft_model_state_dict(
+        trainer.model[0].model, load_file(Path(folder) / "adapter_model.safetensors")
+    )
 
 
 def _problem(checkpoint: Path) -> str | None:

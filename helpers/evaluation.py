@@ -68,8 +68,7 @@ def rank(
         query id -> {page id: score}, best first.
 
     Raises:
-        ValueError: shapes and ids that do not fit together, ids given twice, or embeddings that are not
-        finite, or a similarity of another name.
+        ValueError: shapes and ids that do not fit together, ids given twice, embeddings that are not finite.
 
     Of fewer than `k` pages all are kept. An embedding of zeros has similarity 0 to everything.
     """
@@ -92,11 +91,10 @@ def rank_stored(
 ) -> dict[str, dict[str, float]]:
     """Like `rank`, with the pages stored in fewer bits, as the library's `quantize_embeddings` stores them.
 
-    "int8" keeps a byte a number: 256 equal steps between the smallest and the largest value that a dimension
-    has on these pages. Queries stay in float32. "binary" keeps a bit a number, its sign, of queries too; the
-    score is the number of equal bits. "binary, rescored" takes the best `oversample` * `k` of those and
-    orders them by the float32 query against the signs of the page (Yamada et al., "Efficient passage
-    retrieval with hashing for open-domain question answering", ACL 2021).
+    "int8" keeps a byte a number, one of 256 equal steps between a dimension's extremes on these pages;
+    queries stay in float32. "binary" keeps signs, of queries too; the score is the number of equal bits.
+    "binary, rescored" orders the best `oversample` * `k` of those by the float32 query against the signs
+    (Yamada et al., "Efficient passage retrieval with hashing for open-domain question answering", ACL 2021).
 
     Raises:
         ValueError: as `rank`; and a precision of another name.
@@ -246,8 +244,7 @@ def paired_bootstrap(
 ) -> Interval:
     """How much higher `b` is than `a` on the same queries: mean of b - a and its 95 % interval.
 
-    Each resampling takes both systems' values for the queries drawn, so what makes one easy or hard for both
-    cancels. If the interval lies above 0, `b` is better by more than the choice of queries explains.
+    Each resampling takes both systems' values for the queries drawn, so what makes one hard for both cancels.
 
     Raises:
         ValueError: the two do not cover the same queries.
@@ -282,11 +279,8 @@ def prediction_margin(values: Sequence[float], more: int = 1, level: float = 0.9
     t * s * sqrt(1/more + 1/n): s the standard deviation of the n runs, t the quantile of Student's
     distribution with n - 1 degrees of freedom. Hahn and Meeker, "Statistical Intervals", 1991.
 
-    Args:
-        level: the share of cases in which that holds.
-
     Raises:
-        ValueError: fewer than two values, `more` below 1, or a level outside 0 to 1.
+        ValueError: fewer than two values, `more` below 1, or a level, the share of cases, outside 0 to 1.
     """
     from scipy import stats
 

@@ -135,8 +135,7 @@ class Settings:
         adapter brings its own learning rate and passes, unless these are overridden too.
 
         Args:
-            tier: GPU memory, one of TIERS, such as `hardware.tier()` finds. Settings without a tier run
-                anywhere, and are left as they are.
+            tier: GPU memory, one of TIERS, such as `hardware.tier()` finds, for settings that have one.
 
         Raises:
             ValueError: no tier of that name, or a value that cannot be meant.

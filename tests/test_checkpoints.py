@@ -101,12 +101,16 @@ from transformers import TrainerCallback, set_seed
 from helpers import checkpoints
 from helpers.course.profiles import get_profile
 
-folder, kill = Path(sys.argv[1]), sys.argv[2]
+folder, kill, adapter = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "adapter"
 set_seed(3)
 profile = get_profile("small")
 rows = Dataset.from_dict({name: [f"{name} {i}" for i in range(32)] for name in ("query", "page")})
 model = SentenceTransformer(profile.path(profile.embedding_model), device="cpu",
                             model_kwargs={"dtype": torch.float32})
+if adapter:
+    from peft import LoraConfig, get_peft_model
+    config = LoraConfig(r=4, lora_alpha=4, target_modules=["q_proj", "v_proj"])
+    model[0].model = get_peft_model(model[0].model, config)
 args = SentenceTransformerTrainingArguments(
     output_dir=str(folder), per_device_train_batch_size=4, max_steps=8, save_strategy="steps", save_steps=2,
     save_total_limit=1, logging_steps=1, learning_rate=1e-4, use_cpu=True, report_to="none", seed=3,
@@ -129,6 +133,8 @@ if kill == "save":
             os.truncate(file, os.path.getsize(file) // 2)
             os.kill(os.getpid(), signal.SIGKILL)
     torch.save = half
+if adapter:
+    checkpoints.adapters_resume(trainer)
 start = checkpoints.begin(folder, {"lr": 1e-4})
 trainer.train(resume_from_checkpoint=start)
 checkpoints.finish(folder)
@@ -137,34 +143,38 @@ print(json.dumps({"start": start, "losses": losses}))
 """
 
 
-def train(folder: Path, kill: str = "never") -> subprocess.CompletedProcess:
+def train(folder: Path, what: str, kill: str = "never") -> subprocess.CompletedProcess:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     environment |= {"HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", TRAINING, str(folder), kill]
+    command = [sys.executable, "-c", TRAINING, str(folder), kill, what]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    shown = train(tmp_path_factory.mktemp("whole") / "checkpoints")
-    assert shown.returncode == 0, shown.stderr[-3000:]
-    result = json.loads(shown.stdout.splitlines()[-1])
-    assert result["start"] is None and len(result["losses"]) == 8
-    return result["losses"]
+    losses = {}
+    for what in ("all weights", "adapter"):
+        shown = train(tmp_path_factory.mktemp("whole") / "checkpoints", what)
+        assert shown.returncode == 0, shown.stderr[-3000:]
+        result = json.loads(shown.stdout.splitlines()[-1])
+        assert result["start"] is None and len(result["losses"]) == 8
+        losses[what] = result["losses"]
+    return losses
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("what", ["all weights", "adapter"])
 @pytest.mark.parametrize(
     ("kill", "step"), [("step", 4), ("ctrl-c", 4), ("save", 2)], ids=["sigkill", "ctrl-c", "in-a-save"]
 )
-def test_a_killed_run_goes_on_to_the_same_losses(kill, step, uninterrupted, tmp_path):
+def test_a_killed_run_goes_on_to_the_same_losses(kill, step, what, uninterrupted, tmp_path):
     folder = tmp_path / "checkpoints"
-    shown = train(folder, kill)
+    shown = train(folder, what, kill)
     assert shown.returncode in ((1, -signal.SIGINT) if kill == "ctrl-c" else (-signal.SIGKILL,)), shown.stderr
     assert f"checkpoint-{step}" in os.listdir(folder)
-    shown = train(folder)
+    shown = train(folder, what)
     assert shown.returncode == 0, shown.stderr[-3000:]
     result = json.loads(shown.stdout.splitlines()[-1])
     assert result["start"].endswith(f"checkpoint-{step}")
-    for number, loss in uninterrupted.items():
+    for number, loss in uninterrupted[what].items():
         assert float(result["losses"][number]) == pytest.approx(float(loss), rel=1e-3), number

@@ -69,10 +69,6 @@ def get_profile(name: str, tier: str | None = None, **overrides) -> Settings:
 
     The model of a profile with random weights lies in its folder of runs: `tools/random_model.py` makes it.
 
-    Args:
-        tier: GPU memory, one of TIERS, such as `hardware.tier()` finds. A profile that runs anywhere has
-            none, and is left as it is.
-
     Raises:
         ValueError: no profile or tier of that name, or a value that cannot be meant (a batch size of 0).
         TypeError: an override that is no setting.

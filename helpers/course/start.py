@@ -43,10 +43,8 @@ def begin(
             notebook may stand among them, to be checked.
 
     Raises:
-        RuntimeError: a package is missing or loaded in another version than the installed one; no GPU, or a
-            hub that cannot be reached, where the profile needs it.
-        ValueError, TypeError: as `get_profile`; a ledger of another form.
-        FileNotFoundError: a checkpoint that is not whole.
+        RuntimeError: a package is missing, or was replaced while in use. ValueError: a parameter or a ledger
+            that cannot be meant. Also as `get_profile` and `check_profile`.
     """
     _check_packages()
     _check_parameters({"allow_cpu": allow_cpu} | overrides)
