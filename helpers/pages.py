@@ -120,7 +120,7 @@ def open_pdf(pdf: str | Path) -> Iterator[pypdfium2.PdfDocument]:
 
 def page_count(pdf: str | Path) -> int:
     """Number of pages of a PDF file. Raises as `open_pdf`."""
-    with open_pdf(pdf) as document:
+    with open_pdf(pdf) as document, _PDFIUM:
         return len(document)
 
 
@@ -183,7 +183,9 @@ def _each_page(pdf: str | Path, read: Callable[[pypdfium2.PdfDocument, int], obj
     """What `read` gives for each page number of an opened file; `missing` for a page that cannot be read."""
     pages = []
     with open_pdf(pdf) as document:
-        for number in range(1, len(document) + 1):
+        with _PDFIUM:
+            count = len(document)
+        for number in range(1, count + 1):
             try:
                 pages.append(read(document, number))
             except _Unreadable as error:
