@@ -17,6 +17,7 @@ from helpers.course.profiles import PROFILES, ROOT, run_dir
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALL, FULL = PROFILES["small"], PROFILES["full"]
+COURSE_PASSES = 1  # over the training rows, where the tests run the whole course
 STANDIN_MAX_PIXELS = 160 * 224  # small pages: two steps of every notebook stay within minutes
 INSTRUCTION = "Judge whether the page answers."  # the stand-in's own, which is not the course's
 WITHOUT_ROLES = (
@@ -77,14 +78,17 @@ class Course(NamedTuple):
 def course(tmp_path_factory) -> Course:
     """One headless run of the whole course on the small profile, in a copy where all exercises are solved.
 
-    Rerankers are trained on an eighth of the queries, to save minutes: no test asks how good these became.
+    The retriever is trained for one pass of two, rerankers on an eighth of the queries, to save minutes: no
+    test asks how good these became, only that fine-tuning gains.
     """
     copy, runs = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("runs")
     for name in ("data", "helpers", "notebooks", "tools"):
         shutil.copytree(ROOT / name, copy / name)
     for file in NOTEBOOKS:
         (copy / "notebooks" / file.name).write_text(json.dumps(solved(file)[0]), encoding="utf-8")
-    shown = run_course("-p", "RERANKER_TRAIN_QUERIES", "200", root=copy, VDR_COURSE_RUNS=str(runs))
+    given = {"NUM_TRAIN_EPOCHS": str(COURSE_PASSES), "RERANKER_TRAIN_QUERIES": "200"}
+    words = [word for name, value in given.items() for word in ("-p", name, value)]
+    shown = run_course(*words, root=copy, VDR_COURSE_RUNS=str(runs))
     assert shown.returncode == 0, shown.stdout[-6000:]
     return Course(shown.stdout, ledger.load(runs / "small" / "results.json"), runs / "small")
 
