@@ -95,10 +95,10 @@ def plain_page(page, max_pixels: int | None = None, name: str | None = None) -> 
 
 
 def read_otherwise(image: Image) -> bool:
-    """Whether the library's own conversion to RGB shows a picture otherwise than `plain_page`: black below
-    what is transparent, white for most of 16 bits. Needs the head of its file only.
-    """
-    return image.mode[0] in "IF" or image.mode == "LAB" or image.has_transparency_data
+    """Whether the library shows a picture otherwise than `plain_page`: black where transparent, say."""
+    if image.mode[0] in "IF" or image.mode in ("LAB", "La"):
+        return True
+    return image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255
 
 
 def _plain(image: Image) -> Image:

@@ -26,7 +26,7 @@ LONGEST = 200  # times as long as wide: Qwen3-VL's processor refuses pictures be
 _PDFIUM = threading.RLock()  # two threads in PDFium at once end the process
 _DROPPED = re.compile("[\x02\xad\ufffe]\n?|[\x00-\x08\x0b-\x1f\x7f]")  # a word's break; control characters
 _LIGATURES = {0xFB00 + i: text for i, text in enumerate(("ff", "fi", "fl", "ffi", "ffl", "st", "st"))}
-_EMPTY = 0.98  # share of a page that is of one grey: it may lack its text
+_EMPTY = 0.9  # share of a page that is of one grey: it may lack its text
 _LOOKED_AT = 40  # letters of such a page
 
 
@@ -259,7 +259,7 @@ def _render(page: pypdfium2.PdfPage, max_pixels: int) -> Image.Image:
 
 
 def _undrawn(page: pypdfium2.PdfPage, picture: Image.Image) -> bool:
-    """Whether most of a page's letters left no mark; looked at only where the picture is nearly empty."""
+    """Whether most of a page's letters left no mark; looked at only where the picture is mostly empty."""
     from ctypes import byref, c_int
 
     from pypdfium2 import raw

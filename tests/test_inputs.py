@@ -190,6 +190,9 @@ def test_what_is_transparent_is_on_white():
         assert inputs.read_otherwise(picture)
         assert inputs.plain_page(picture).getpixel((50, 50)) == (255, 255, 255)
     assert inputs.plain_page(clear).getpixel((5, 5)) == (255, 0, 0)
+    opaque = Image.new("RGBA", (64, 64), (0, 0, 255, 255))  # as screenshots are saved
+    assert not inputs.read_otherwise(opaque)
+    assert inputs.plain_page(opaque).tobytes() == opaque.convert("RGB").tobytes()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "PA", "La", "RGB", "RGBA", "RGBa", "RGBX", "CMYK",
