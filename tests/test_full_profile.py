@@ -36,6 +36,18 @@ def test_notebooks_run_with_the_full_profile(standin_hub, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tier", ["80gb", "24gb"])
+def test_the_loss_notebook_runs_on_each_tier(tier, standin_hub, tmp_path):
+    """All weights' gradients need 80 GB; below, the small checkpoint stands in."""
+    given = ["-p", "ALLOW_CPU", "true", "-p", "TIER", tier, "-p", "LIVE", "False"]
+    shown = run_course("03", "--profile", "full", *given, VDR_COURSE_RUNS=str(tmp_path), **standin_hub)
+    assert shown.returncode == 0, shown.stdout[-6000:]
+    results = ledger.load(tmp_path / "full" / "results.json")["03_choose_loss"]
+    dims = FULL.matryoshka_dims if tier == "80gb" else PROFILES["small"].matryoshka_dims
+    assert list(map(int, results["prefix_ndcg@10"])) == list(dims)
+
+
+@pytest.mark.slow
 def test_full_dry_trains_random_weights_of_cut_sizes(tmp_path):
     """Notebook 04 with the architecture of the 2B model, a sixteenth of its sizes, on a few bundled pages."""
     file = tmp_path / "04_train_embedding.ipynb"
