@@ -22,11 +22,12 @@ TEXT_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 VISION_LAYERS = ("qkv", "attn.proj", "mlp.linear_fc1", "mlp.linear_fc2")
 MERGER_LAYERS = ("merger.linear_fc1", "merger.linear_fc2")  # between the two
 
-# GPU memory -> what settings with a tier change there. "80gb" is the article's; those of LoRA are the ones
-# published with ColPali's models (rank 32, 2e-4: https://github.com/illuin-tech/colpali).
+# GPU memory -> what settings with a tier change there. "80gb" is the article's; LoRA as of ColPali's
+# models (rank 32, 2e-4: https://github.com/illuin-tech/colpali).
+_ADAPTER = {"adapter_rank": 32, "reranker_learning_rate": 2e-4, "reranker_freeze_vision": True}
 TIERS: dict[str, dict] = {
-    "16gb": {"dtype": "float16", "adapter_rank": 32},
-    "24gb": {"dtype": "bfloat16", "adapter_rank": 32},
+    "16gb": {"dtype": "float16"} | _ADAPTER,
+    "24gb": {"dtype": "bfloat16"} | _ADAPTER,
     "80gb": {},
 }
 CUTS = (1, 2, 4, 8, 16)  # what the sizes of a model with random weights can be divided by
@@ -45,10 +46,8 @@ _BOUNDS: dict[str, tuple[str, Callable[[float], bool]]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a training, checked when they are made; lists become tuples.
-
-    Raises:
-        ValueError: a value of a wrong type, or one that cannot be meant, such as a batch size of 0.
+    """The settings of a training, checked when they are made; lists become tuples. Raises ValueError for a
+    value of a wrong type, or one that cannot be meant, such as a batch size of 0.
     """
 
     # Models: a folder, or a hub id. `path()` tells which.

@@ -48,6 +48,18 @@ def test_the_loss_notebook_runs_on_each_tier(tier, standin_hub, tmp_path):
 
 
 @pytest.mark.slow
+def test_rerankers_train_adapters_where_the_tier_says_so(standin_hub, tmp_path):
+    given = ["-p", "ALLOW_CPU", "true", "-p", "TIER", "24gb", "-p", "MAX_STEPS", "2"]
+    shown = run_course("06", "--profile", "full", *given, VDR_COURSE_RUNS=str(tmp_path), **standin_hub)
+    assert shown.returncode == 0, shown.stdout[-6000:]
+    results = ledger.load(tmp_path / "full" / "results.json")["06_train_reranker"]
+    assert results["ndcg@10"].keys() >= {"any_to_any", "feature_extraction"}
+    for saved in ("any_to_any", "feature_extraction"):
+        folder = tmp_path / "full" / "06_train_reranker" / saved
+        assert (folder / "model.safetensors").is_file() and not list(folder.glob("adapter*")), "merged"
+
+
+@pytest.mark.slow
 def test_full_dry_trains_random_weights_of_cut_sizes(tmp_path):
     """Notebook 04 with the architecture of the 2B model, a sixteenth of its sizes, on a few bundled pages."""
     file = tmp_path / "04_train_embedding.ipynb"
