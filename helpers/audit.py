@@ -10,7 +10,7 @@ Data sets have these columns: rows `query` and `page_id`, where known `query_id`
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from helpers import copies, pages
@@ -29,22 +29,15 @@ class Finding(NamedTuple):
     detail: str
 
 
-def duplicate_pages(
-    corpus: datasets.Dataset, near: float = copies.NEAR, local: float = copies.LOCAL
-) -> list[Finding]:
-    """Pages that are there more than once, exactly or as a scaled or compressed copy.
-
-    Args:
-        near: grey levels of 255 that copies may differ by on average over the page.
-        local: grey levels that they may differ by in any one place.
-    """
+def duplicate_pages(corpus: datasets.Dataset) -> list[Finding]:
+    """Pages that are there more than once, exactly or as a scaled or compressed copy."""
     ids, keys = list(corpus["page_id"]), copies.page_keys(corpus, "image")
     first: dict[str, int] = {}
     found = [Finding("duplicate id", one, one, "two rows have it") for one in repeats(ids)]
     for row, key in enumerate(keys):
         if first.setdefault(key, row) != row:
             found.append(Finding("duplicate page", ids[first[key]], ids[row], "the same file"))
-    for same in copies.same_pages(corpus, corpus, near=near, local=local):
+    for same in copies.same_pages(corpus, corpus):
         found.append(Finding("duplicate page", ids[same.row], ids[same.other_row], str(same)))
     return found
 
@@ -54,18 +47,13 @@ def leaks(
     rows: datasets.Dataset,
     corpus: datasets.Dataset,
     columns: Sequence[str] = ("image",),
-    document: Callable[[str], str] | None = None,
-    near: float = copies.NEAR,
-    local: float = copies.LOCAL,
 ) -> list[Finding]:
     """What a model could have seen in training of what it is scored with: queries, documents, pages.
 
     Args:
         train: training rows; pages in `columns`.
         rows, corpus: queries and pages that a model is scored with.
-        document: page id -> document id; None takes the part before the page number, where there is one.
     """
-    document = document or _document
     found = []
     texts = {}
     for query, name in zip(train["query"], _names(train)):
@@ -79,14 +67,14 @@ def leaks(
             trained = trained.union(*train["negative_ids"])
         documents = {}
         for page in sorted(trained):
-            documents.setdefault(document(page), page)
+            documents.setdefault(_document(page), page)
         for page in corpus["page_id"]:
             if page in trained:
                 found.append(Finding("leaked page", page, page, "the same id"))
-            elif document(page) in documents:
-                found.append(Finding("leaked document", page, documents[document(page)], document(page)))
+            elif _document(page) in documents:
+                found.append(Finding("leaked document", page, documents[_document(page)], _document(page)))
     seen: set[int] = set()
-    for same in copies.same_pages(corpus, train, columns, near, local):
+    for same in copies.same_pages(corpus, train, columns):
         if same.row not in seen:
             seen.add(same.row)
             other = f"row {same.other_row}, {same.other_column}"
@@ -158,6 +146,7 @@ def _normalized(text: str) -> str:
 
 
 def _document(page_id: str) -> str:
+    """The part of a page id before the page number, where there is one."""
     try:
         return pages.split_page_id(page_id)[0]
     except ValueError:  # an id of another form: every page is a document of its own

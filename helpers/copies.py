@@ -31,7 +31,7 @@ _BLANK = 2.0  # grey levels: a page whose picture varies by less (standard devia
 # Pages that differ little on average may differ in the one digit that matters, as covers of two years do. So
 # the same are only those that differ by less than this in every place, drawn at _DRAWN pixels: on the same
 # pages, copies scaled or saved as JPEG differ by 21 at most, pages that only share a layout by 51 or more.
-LOCAL = 35.0
+_LOCAL = 35.0
 _DRAWN = (96, 128)  # width, height
 
 
@@ -145,7 +145,6 @@ def same_pages(
     others: datasets.Dataset,
     columns: Sequence[str] = ("image",),
     near: float = NEAR,
-    local: float = LOCAL,
 ) -> Iterator[Same]:
     """Yield the pages of `rows`, in its column image, that look like one in `columns` of `others`; a page's
     nearest first. Blank pages are left out, and so is a page beside itself.
@@ -168,7 +167,7 @@ def same_pages(
             if rows is others and other_row <= row:
                 continue  # each pair once
             worst = _local_difference(rows[row]["image"], others[other_row][column])
-            if worst < local:
+            if worst < _LOCAL:
                 yield Same(row, other_row, column, float(average), worst)
 
 

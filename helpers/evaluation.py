@@ -177,14 +177,11 @@ def ndcg(run: Run, relevant: Relevant, k: int = 10) -> dict[str, float]:
 
 
 def mrr(run: Run, relevant: Relevant, k: int = 10) -> dict[str, float]:
-    """Reciprocal rank at k, per query: 1 / the rank of the first relevant page, 0 if none is among the first
-    k.
+    """Reciprocal rank at k, per query: 1 / the rank of the first relevant page, 0 if it is beyond k.
 
     Voorhees, "The TREC-8 question answering track report", 1999.
     """
-    return {
-        query_id: 1.0 / (hits[0] + 1) if len(hits) else 0.0 for query_id, hits, _ in _hits(run, relevant, k)
-    }
+    return {query: 1.0 / (hits[0] + 1) if len(hits) else 0.0 for query, hits, _ in _hits(run, relevant, k)}
 
 
 def recall(run: Run, relevant: Relevant, k: int = 10) -> dict[str, float]:
@@ -318,19 +315,14 @@ def repeats(ids: Sequence) -> list:
     return [one for one in ids if one in seen or seen.add(one)]
 
 
-def _same_kind(a, b) -> bool:
-    """Whether two ids are both strings, or neither."""
-    return isinstance(a, str) == isinstance(b, str)
-
-
 def _hits(run: Run, relevant: Relevant, k: int):
     """Yield (query id, 0-based ranks below k of its relevant pages, its relevant pages)."""
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}.")
     unknown = [query_id for query_id in run if query_id not in relevant]
     if unknown:
-        known = next(iter(relevant), "")
-        fix = "" if _same_kind(unknown[0], known) else " Query ids are strings on both sides, or integers."
+        kinds = {isinstance(one, str) for one in (unknown[0], next(iter(relevant), ""))}
+        fix = " Query ids are strings on both sides, or integers." if len(kinds) > 1 else ""
         raise ValueError(
             f"No relevant pages are given for {len(unknown)} queries of the run, such as {unknown[0]!r}.{fix}"
         )
@@ -345,7 +337,7 @@ def _hits(run: Run, relevant: Relevant, k: int):
         if twice := repeats(order):
             raise ValueError(f"The run of query {query_id!r} holds page {twice[0]!r} twice.")
         for page in pages:
-            other = next((one for one in order if not _same_kind(one, page)), None)
+            other = next((one for one in order if isinstance(one, str) != isinstance(page, str)), None)
             if other is not None:
                 raise ValueError(
                     f"Page ids of the query {query_id!r} are {other!r} in the run and {page!r} among the "

@@ -169,10 +169,6 @@ def peak_memory_mb(started: bool = False) -> float:
         import torch
 
         return torch.cuda.max_memory_reserved() / 1e6
-    if sys.platform == "win32":
-        import psutil
-
-        return psutil.Process().memory_info().peak_wset / 1e6
     import resource
 
     unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kilobytes elsewhere
@@ -233,6 +229,13 @@ def device_name() -> str:
 def cores() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers() -> int:
+    """Processes that read pages ahead while a GPU computes; none where the CPU does: there they cost a
+    seventh of the speed (`tests/bench/bench_training.py --each`).
+    """
+    return min(8, cores() - 1) if device() == "cuda" else 0
 
 
 def describe() -> dict[str, str]:

@@ -24,7 +24,7 @@ class Plan:
     device: str
     rows: int
     batch_size: int  # rows
-    mini_batch_size: int | None  # rows that a gradient cache sends through at once; None: no cache
+    mini_batch: str | None  # what a gradient cache sends through at once, in words; None: no cache
     page_tokens: float  # visual tokens of a page, mean over the probes; 0 where the rows hold text only
     steps: int
     precision: str  # of the weights, and of the products where that differs
@@ -40,7 +40,7 @@ class Plan:
     utilization: float  # share of the rate at which this device multiplies large matrices
 
     def __str__(self) -> str:
-        cache = f", mini-batches of {self.mini_batch_size}" if self.mini_batch_size else ", no gradient cache"
+        cache = f", mini-batches of {self.mini_batch}" if self.mini_batch else ", no gradient cache"
         pages = f", {self.page_tokens:.0f} visual tokens a page" if self.page_tokens else ""
         trained = f"{self.trainable:,} of {self.weights:,} are trained"
         rate = f"at {self.utilization:.0%} of the rate of large matrix products here"
@@ -150,12 +150,11 @@ def plan(trainer: SentenceTransformerTrainer, probes: int = 4) -> Plan:
     held = str(weights[0].dtype).removeprefix("torch.")
     products = "bfloat16" if args.bf16 else "float16" if args.fp16 else held
     step_flops = counter.get_total_flops()
-    inner = getattr(trainer.loss, "loss", trainer.loss)  # within MatryoshkaLoss
     return Plan(
         device=device_name(),
         rows=rows,
         batch_size=batch_size,
-        mini_batch_size=getattr(inner, "mini_batch_size", None),
+        mini_batch=_mini_batch(getattr(trainer.loss, "loss", trainer.loss)),  # within MatryoshkaLoss
         page_tokens=sum(tokens) / len(tokens) if tokens else 0.0,
         steps=steps,
         precision=held if products == held else f"{held}, products in {products}",
@@ -173,6 +172,12 @@ def plan(trainer: SentenceTransformerTrainer, probes: int = 4) -> Plan:
         step_flops=step_flops,
         utilization=step_flops / step_seconds / _matmul_rate(products),
     )
+
+
+def _mini_batch(loss: torch.nn.Module) -> str | None:
+    """What a loss with a gradient cache sends through at once."""
+    tokens, rows = (getattr(loss, f"mini_batch_{unit}", None) for unit in ("num_tokens", "size"))
+    return f"{tokens:,} tokens" if tokens else f"{rows} rows" if rows else None
 
 
 def _page_tokens(model: torch.nn.Module, batch: dict) -> list[int]:

@@ -26,7 +26,7 @@ MERGER_LAYERS = ("merger.linear_fc1", "merger.linear_fc2")  # between the two
 # models (rank 32, 2e-4: https://github.com/illuin-tech/colpali).
 _ADAPTER = {"adapter_rank": 32, "reranker_learning_rate": 2e-4, "reranker_freeze_vision": True}
 TIERS: dict[str, dict] = {
-    "16gb": {"dtype": "float16"} | _ADAPTER,
+    "16gb": {"dtype": "float16", "mini_batch_num_tokens": 1536} | _ADAPTER,
     "24gb": {"dtype": "bfloat16"} | _ADAPTER,
     "80gb": {},
 }
@@ -68,8 +68,10 @@ class Settings:
     batch_size: int = 64  # queries that share their negatives in one step
     # A gradient cache: for batches that do not fit in memory, at the price of a second pass.
     cached_loss: bool = True
-    # Rows that the cache sends through at once: changes memory and speed, not the gradient.
-    mini_batch_size: int = 1
+    # What the cache sends through at once changes memory and speed, not the gradient. In tokens: as many
+    # texts or pages as have so many together (a page of 600 x 600 pixels has some 380).
+    mini_batch_num_tokens: int = 3072
+    mini_batch_size: int = 1  # in rows: where the two are compared
     scale: float = 20.0  # 1 / temperature of the loss
     learning_rate: float | None = None  # None: 2e-5, or the adapter's where there is one
     num_train_epochs: float | None = None  # None: 1, or the adapter's where there is one

@@ -6,19 +6,24 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+import datasets
 import pytest
+from PIL import Image
 
 from helpers.copies import undecoded
 from helpers.course import data, ledger
 from helpers.course.profiles import PROFILES, ROOT, run_dir
+from helpers.dataset import COLUMNS
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALL, FULL = PROFILES["small"], PROFILES["full"]
 COURSE_PASSES = 1  # over the training rows, where the tests run the whole course
-STANDIN_MAX_PIXELS = 160 * 224  # small pages: two steps of every notebook stay within minutes
+STANDIN_PAGE = (1240, 1754)  # pixels: a page of A4 at 150 dots an inch, as those of the public data set
 INSTRUCTION = "Judge whether the page answers."  # the stand-in's own, which is not the course's
 WITHOUT_ROLES = (
     "{% for message in messages if message.role in ('system', 'user', 'assistant') %}"
@@ -27,7 +32,7 @@ WITHOUT_ROLES = (
     "{% else %}{{ part.text }}{% endif %}"
     "{% endfor %}<|im_end|>\n{% endfor %}"
 )
-STANDIN_ROWS = {"train": 24, "eval": 8}
+STANDIN_ROWS = {"train": 24, "eval": 4}
 YOUR_TURN = re.compile(r"^(\s*).*# your turn.*$", re.MULTILINE)
 SOLUTION = re.compile(
     r"<details><summary>Solution</summary>\s*(?:```python\n(.*?)\n```|`([^`]+)`)\s*</details>", re.DOTALL
@@ -154,6 +159,7 @@ def _save_embedding_model(folder: Path) -> None:
         small.get_embedding_dimension(), size, bias=False, activation_function=torch.nn.Identity()
     )
     *before, normalize = list(small)
+    small[0].processor.chat_template = WITHOUT_ROLES  # as published: no turns for a query and a page
     SentenceTransformer(
         modules=[*before, projection, normalize],
         prompts=small.prompts,
@@ -184,18 +190,22 @@ def _save_reranker(folder: Path) -> None:
 
 
 def _save_dataset(cache: Path, repo_id: str, config: str, rows: int) -> None:
-    """Write bundled pages into the data set cache as if the hub's data set had been prepared there."""
-    split = data._build_split(config, STANDIN_MAX_PIXELS, folder=cache.parent / "pages", limit=rows)
-    columns = ["query", "image", *(f"negative_{index}" for index in range(4))]
+    """Write bundled pages, as JPEG files of STANDIN_PAGE, into the data set cache as if the hub's data set
+    had been prepared there.
+    """
+    folder = cache.parent / "pages"
+    split = data._build_split(config, SMALL.max_pixels, folder, limit=rows).select_columns(COLUMNS)
+    table = {name: undecoded(split, name)[name][:] for name in COLUMNS[1:]}
     if config == "train":  # as expected of the published one, it holds pages that are scored
-        paths = [page["path"] for page in undecoded(split, "negative_0")["negative_0"]]
-        scored = data._build_split("eval", STANDIN_MAX_PIXELS, folder=cache.parent / "pages", limit=3)
-        paths[:3] = [page["path"] for page in undecoded(scored, "image")["image"]]
-        split = split.remove_columns("negative_0").add_column("negative_0", paths)
-        split = split.cast_column("negative_0", split.features["image"])
+        scored = data._build_split("eval", SMALL.max_pixels, folder, limit=3)
+        table["negative_0"][:3] = undecoded(scored, "image")["image"][:]
+    table = {name: [_jpeg(page["path"]) for page in pages] for name, pages in table.items()}
+    split = datasets.Dataset.from_dict({"query": split["query"][:]} | table)
+    for name in COLUMNS[1:]:
+        split = split.cast_column(name, datasets.Image())
     name = repo_id.split("/")[1]
     folder = cache / repo_id.replace("/", "___") / config / "0.0.0" / ("0" * 16)
-    split.select_columns(columns).save_to_disk(str(folder))
+    split.save_to_disk(str(folder))
     (folder / "data-00000-of-00001.arrow").rename(folder / f"{name}-train.arrow")
     (folder / "state.json").unlink()
     info = json.loads((folder / "dataset_info.json").read_text())
@@ -207,3 +217,11 @@ def _save_dataset(cache: Path, repo_id: str, config: str, rows: int) -> None:
         "splits": {"train": {"name": "train", "num_examples": rows, "dataset_name": name}},
     }
     (folder / "dataset_info.json").write_text(json.dumps(info))
+
+
+@cache
+def _jpeg(path: str) -> dict:
+    """A page as the public data set holds it: the bytes of a file that has no name."""
+    file = BytesIO()
+    Image.open(path).convert("RGB").resize(STANDIN_PAGE).save(file, "JPEG", quality=85)
+    return {"bytes": file.getvalue(), "path": None}

@@ -42,13 +42,14 @@ def test_finds_copies_and_only_those(pictures, tmp_path):
         assert [(one.kind, one.item, one.other) for one in found] == [("duplicate page", name, "copy-p01")]
 
 
-def test_covers_of_two_years_are_two_pages():
+def test_covers_of_two_years_are_two_pages(monkeypatch):
     """They differ in one digit, and by 0.1 grey levels on average."""
     corpus = data.load_corpus(SMALL, "dev")
     names = ["ranni-safety-report-2022-p01", "ranni-safety-report-2023-p01"]
     two = corpus.select([corpus["page_id"].index(name) for name in names])
     assert audit.duplicate_pages(two) == []
-    assert len(audit.duplicate_pages(two, local=256)) == 1
+    monkeypatch.setattr(audit.copies, "_LOCAL", 256)
+    assert len(audit.duplicate_pages(two)) == 1
 
 
 def test_finds_leaks(dev, pictures):

@@ -170,7 +170,8 @@ def hub(rows, folder, monkeypatch):
     others = others.remove_columns("negative_3").add_column("negative_3", paths)
     others = others.cast_column("negative_3", datasets.Image())
     configs = {"train": others, "eval": scored}
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, config, split: configs[config])
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, config, split, streaming: configs[config])
+    monkeypatch.setattr(data, "in_cache", lambda *args: True)
     data._load_hub.cache_clear()
     yield replace(FULL, train_rows=7)
     data._load_hub.cache_clear()
@@ -198,6 +199,50 @@ def test_rows_of_the_hub_with_pages_that_are_scored_are_left_out(hub, capsys):
     }
     assert not keys["train"] & (keys["dev"] | keys["eval"])
     checks.no_shared_pages(splits["train"], data.load_corpus(hub, "eval"), columns)
+
+
+def test_a_few_rows_of_the_hub_are_not_worth_a_whole_download(hub, rows, monkeypatch):
+    asked = []
+
+    def load(name, config, split, streaming):
+        asked.append((config, streaming))
+        return rows.select_columns(list(dataset.COLUMNS)).to_iterable_dataset()
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    monkeypatch.setattr(data, "in_cache", lambda *args: False)
+    few = data.load_split(hub, "dev", limit=3)
+    assert asked == [("train", True)]
+    assert few["query"][:] == rows["query"][:3] and few["query_id"][:] == [
+        "dev-00000",
+        "dev-00001",
+        "dev-00002",
+    ]
+    assert few[0]["negative_3"].tobytes() == rows[0]["negative_3"].tobytes()
+    data.load_split(hub, "eval", limit=1)
+    assert asked[1] == ("eval", True)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            ConnectionError("reset by peer"),
+            "'train' of tomaarsen/.* .ConnectionError: reset by peer",
+        ),
+        (ValueError("BuilderConfig 'train' not found. Available: ['default']"), "Available: ..default"),
+    ],
+)
+def test_a_hub_that_breaks_off_and_one_of_another_form(hub, rows, monkeypatch, error, told):
+    def load(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(RuntimeError, match=f"{told}.*run this again: what has arrived is kept"):
+        data.load_dataset(hub)
+    other = rows.select_columns(["query", "image"])
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: other)
+    with pytest.raises(ValueError, match="no column 'negative_0': it has .'query', 'image'"):
+        data.load_dataset(hub)
 
 
 def test_hub_corpus_holds_positives_then_negatives(hub, rows):

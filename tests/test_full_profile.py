@@ -6,6 +6,7 @@ import re
 import nbformat
 import pytest
 
+from helpers import hardware
 from helpers.course import ledger
 from helpers.course.profiles import PROFILES, check_profile, get_profile
 from tests.conftest import NOTEBOOKS, STANDIN_ROWS, run_course
@@ -13,50 +14,76 @@ from tests.test_checks import papermill, planted
 from tools.run_course import declared_parameters
 
 FULL = PROFILES["full"]
-WANTED = ["01_load_models", "04_train_embedding", "05_evaluate", "06_train_reranker"]
-PARAMETERS = {"ALLOW_CPU": "true", "MAX_STEPS": "2", "BATCH_SIZE": "8"}
+TWO_STEPS = {"ALLOW_CPU": "true", "MAX_STEPS": "2", "LIVE": "False"}
+TWO_STEPS |= {"TRAIN_ROWS": "8", "BATCH_SIZE": "4", "RERANKER_TRAIN_QUERIES": "5"}
+TIERED = ("03_choose_loss", "04_train_embedding", "06_train_reranker", "appendix_lora")
+
+
+def run_full(names, runs, environment, **parameters):
+    """Run notebooks of `full` and return them, and their sections of the ledger."""
+    declared = set().union(*(declared_parameters(file) for file in NOTEBOOKS if file.stem in names))
+    chosen = {name: value for name, value in (TWO_STEPS | parameters).items() if name in declared}
+    given = [word for name, value in chosen.items() for word in ("-p", name, value)]
+    shown = run_course(*names, "--profile", "full", *given, VDR_COURSE_RUNS=str(runs), **environment)
+    assert shown.returncode == 0, shown.stdout[-6000:]
+    results = ledger.load(runs / "full" / "results.json")
+    assert sorted(results) == sorted(names)
+    return {name: printed(runs / "full" / f"{name}.ipynb") for name in names}, results
+
+
+def printed(file) -> str:
+    """What the cells of a notebook printed."""
+    cells = nbformat.read(file, as_version=4).cells
+    return "".join(str(output.get("text", "")) for cell in cells for output in cell.get("outputs", []))
 
 
 @pytest.mark.slow
-def test_notebooks_run_with_the_full_profile(standin_hub, tmp_path):
-    there = {file.stem: file for file in NOTEBOOKS}
-    missing = [name for name in WANTED if name not in there]
-    if missing:
-        pytest.skip(f"not written yet: {', '.join(missing)}")
-    declared = set().union(*(declared_parameters(there[name]) for name in WANTED))
-    given = [word for name, value in PARAMETERS.items() if name in declared for word in ("-p", name, value)]
-    shown = run_course(*WANTED, "--profile", "full", *given, VDR_COURSE_RUNS=str(tmp_path), **standin_hub)
-    assert shown.returncode == 0, shown.stdout[-6000:]
-    assert sorted(ledger.load(tmp_path / "full" / "results.json")) == WANTED
-    trained = nbformat.read(tmp_path / "full" / "04_train_embedding.ipynb", as_version=4)
-    assert re.search(r"[1-3] of 20 training rows hold pages that are scored: left out", str(trained))
-    loaded = nbformat.read(tmp_path / "full" / "01_load_models.ipynb", as_version=4)
-    text = "".join(str(output) for cell in loaded.cells for output in cell.get("outputs", []))
-    assert FULL.embedding_model in text
+def test_every_notebook_runs_with_the_full_profile(standin_hub, tmp_path):
+    names = [file.stem for file in NOTEBOOKS if file.stem[:2].isdigit() or file.stem == "appendix_lora"]
+    said, results = run_full(names, tmp_path, standin_hub)
+    plan = said["04_train_embedding"]
+    assert re.search(
+        r"[1-3] of 20 training rows hold pages that are scored: left out", said["04_train_embedding"]
+    )
+    assert FULL.embedding_model in said["01_load_models"]
+    assert list(map(int, results["03_choose_loss"]["prefix_ndcg@10"])) == list(FULL.matryoshka_dims)
+    assert "(full)" in plan and "mini-batches of 3,072 tokens" in plan and "float32" in plan
+    assert "(LoRA)" in said["appendix_lora"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tier", ["80gb", "24gb"])
-def test_the_loss_notebook_runs_on_each_tier(tier, standin_hub, tmp_path):
-    """All weights' gradients need 80 GB; below, the small checkpoint stands in."""
-    given = ["-p", "ALLOW_CPU", "true", "-p", "TIER", tier, "-p", "LIVE", "False"]
-    shown = run_course("03", "--profile", "full", *given, VDR_COURSE_RUNS=str(tmp_path), **standin_hub)
-    assert shown.returncode == 0, shown.stdout[-6000:]
-    results = ledger.load(tmp_path / "full" / "results.json")["03_choose_loss"]
-    dims = FULL.matryoshka_dims if tier == "80gb" else PROFILES["small"].matryoshka_dims
-    assert list(map(int, results["prefix_ndcg@10"])) == list(dims)
-
-
-@pytest.mark.slow
-def test_rerankers_train_adapters_where_the_tier_says_so(standin_hub, tmp_path):
-    given = ["-p", "ALLOW_CPU", "true", "-p", "TIER", "24gb", "-p", "MAX_STEPS", "2"]
-    shown = run_course("06", "--profile", "full", *given, VDR_COURSE_RUNS=str(tmp_path), **standin_hub)
-    assert shown.returncode == 0, shown.stdout[-6000:]
-    results = ledger.load(tmp_path / "full" / "results.json")["06_train_reranker"]
-    assert results["ndcg@10"].keys() >= {"any_to_any", "feature_extraction"}
+@pytest.mark.parametrize(
+    ("tier", "dtype", "tokens", "from_retriever"),
+    [("24gb", "bfloat16", 3072, "True"), ("16gb", "float16", 1536, "False")],
+)
+def test_the_notebooks_that_train_run_on_smaller_tiers(
+    tier, dtype, tokens, from_retriever, standin_hub, tmp_path
+):
+    """Adapters in 16 bits; for the gradients of all weights, in 03, the small checkpoint stands in. A
+    reranker can start from the retriever, whose chat template has no turns for a query and a page.
+    """
+    said, results = run_full(TIERED, tmp_path, standin_hub, TIER=tier, FROM_RETRIEVER=from_retriever)
+    dims = PROFILES["small"].matryoshka_dims
+    assert list(map(int, results["03_choose_loss"]["prefix_ndcg@10"])) == list(dims)
+    for name in ("04_train_embedding", "appendix_lora"):
+        for words in ("(LoRA)", f"precision      {dtype}", f"mini-batches of {tokens:,} tokens"):
+            assert words in said[name], (name, words)
+    assert ("<|im_start|>query" in said["06_train_reranker"]) and results["06_train_reranker"]["query_ms"]
     for saved in ("any_to_any", "feature_extraction"):
         folder = tmp_path / "full" / "06_train_reranker" / saved
         assert (folder / "model.safetensors").is_file() and not list(folder.glob("adapter*")), "merged"
+
+
+def test_what_is_asked_of_a_gpu_that_has_no_bfloat16(monkeypatch):
+    """A T4: a CPU drops float16 without a word, so what the arguments get is asked here."""
+    import torch
+
+    monkeypatch.setattr(hardware, "device", lambda: "cuda")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    monkeypatch.setattr(hardware, "find_spec", lambda name: None)
+    t4 = FULL.changed(tier="16gb")
+    assert (hardware.use_bf16(), hardware.use_fp16()) == (False, True)
+    assert hardware.training_attention(t4.dtype) == "sdpa"
 
 
 @pytest.mark.slow

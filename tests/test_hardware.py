@@ -175,3 +175,12 @@ def test_kept_for_backward_counts_what_autograd_keeps_at_once():
     # Of a part, the output alone is its own: the four inputs share one storage.
     assert hardware.kept_for_backward(model, lambda: step(4)) == each + each // 4
     assert hardware.kept_for_backward(model, lambda: None) == 0
+
+
+def test_pages_are_read_ahead_beside_a_gpu_only(monkeypatch):
+    monkeypatch.setattr(hardware, "cores", lambda: 16)
+    for device, processes in (("cpu", 0), ("mps", 0), ("cuda", 8)):
+        monkeypatch.setattr(hardware, "device", lambda device=device: device)
+        assert hardware.workers() == processes
+    monkeypatch.setattr(hardware, "cores", lambda: 2)
+    assert hardware.workers() == 1

@@ -55,6 +55,23 @@ def test_the_course_is_complete():
     assert [file.stem for file in NOTEBOOKS if re.match(r"\d\d_", file.stem)] == COURSE
 
 
+def test_the_table_of_what_carries_over_holds_the_profiles_settings():
+    text = prose(next(file for file in NOTEBOOKS if file.stem == "04_train_embedding"))
+    small, full = PROFILES["small"], PROFILES["full"]
+    eighth = small.matryoshka_dims[0] // 8
+    for name, value in {
+        "learning rate": lambda of: f"{of.learning_rate:g}",
+        "passes over the rows": lambda of: f"{of.num_train_epochs:g}",
+        "hard negatives a row": lambda of: of.hard_negatives,
+        "scale": lambda of: f"{of.scale:g}",
+        "weight of an eighth of the dimensions": lambda of: dict(
+            zip(of.matryoshka_dims, of.matryoshka_weights)
+        ).get(eighth if of is small else of.matryoshka_dims[0] // 8),
+        "gradient cache": lambda of: "yes" if of.cached_loss else "no",
+    }.items():
+        assert f"| {name} | {value(small)} | {value(full)} |" in text
+
+
 @each_notebook
 def test_is_valid_and_small(file):
     nbformat.validate(read(file))

@@ -60,7 +60,7 @@ def test_counts_the_steps_that_the_trainer_takes(make_trainer, settings, steps, 
     trainer.train()
     assert trainer.state.global_step == steps
     assert planned.rows == 20 and planned.batch_size == 8
-    assert planned.mini_batch_size is None and planned.page_tokens == 0 and not planned.adapter
+    assert planned.mini_batch is None and planned.page_tokens == 0 and not planned.adapter
     assert sum(planned.shares.values()) == pytest.approx(1)
     assert planned.trainable == planned.weights > 3e6
     assert planned.seconds > 0 and planned.peak_memory_mb > 100
@@ -114,9 +114,15 @@ def test_says_how_pages_and_the_cache_are_handled(tmp_path, monkeypatch):
     loss = losses.MatryoshkaLoss(model, loss, matryoshka_dims=[256, 32])
     args = Arguments(str(tmp_path), use_cpu=True, report_to="none", per_device_train_batch_size=4)
     planned = planning.plan(SentenceTransformerTrainer(model, args, rows, loss=loss), probes=2)
-    assert (planned.mini_batch_size, planned.page_tokens, planned.attention) == (2, 6, "sdpa")
+    assert (planned.mini_batch, planned.page_tokens, planned.attention) == ("2 rows", 6, "sdpa")
     shown = str(planned)
-    for words in ("mini-batches of 2", "6 visual tokens a page", "(full)", "reading the rows", "backward"):
+    for words in (
+        "mini-batches of 2 rows",
+        "6 visual tokens a page",
+        "(full)",
+        "reading the rows",
+        "backward",
+    ):
         assert words in shown
 
 

@@ -177,8 +177,8 @@ def map_part(measured: Path = MEASURED, notebooks: Path = ROOT / "notebooks") ->
 
 def speed_part(folder: Path = MEASURED.parent) -> str:
     """Return what the benchmarks measured: training, evaluating and reranking against the plain way."""
-    names = ("training_speed", "step_time", "evaluation_speed", "reranker_speed")
-    (training, step, evaluating, reranking), lines = (folder / f"{name}.json" for name in names), []
+    names = ("training_speed", "cache_speed", "step_time", "evaluation_speed", "reranker_speed")
+    (training, cache, step, evaluating, reranking), lines = (folder / f"{name}.json" for name in names), []
     if training.is_file():
         found = json.loads(training.read_text(encoding="utf-8"))
         article, course = found["article"], found["course"]
@@ -199,6 +199,15 @@ def speed_part(folder: Path = MEASURED.parent) -> str:
                 lines.append(
                     f"| {name} | {figures['pages_per_second']:.1f} | {share:.0%} | {memory:.1f} GB |"
                 )
+    if cache.is_file():
+        found = json.loads(cache.read_text(encoding="utf-8"))
+        lines += [
+            *([""] if lines else []),
+            f"A gradient cache with mini-batches of {found['mini_batch_num_tokens']:,} tokens takes "
+            f"{found['seconds']['tokens']:.1f} s a step of {found['rows']} rows, with mini-batches of one "
+            f"row {found['seconds']['rows']:.1f} s: **{found['ratio']:.1f} times** as long. The loss differs "
+            f"by {found['loss_difference']:.0e}. Measured on {found['device']}, products in float32.",
+        ]
     if step.is_file():
         found = json.loads(step.read_text(encoding="utf-8"))
         total = sum(found["seconds"].values())
@@ -235,6 +244,36 @@ def speed_part(folder: Path = MEASURED.parent) -> str:
     return "\n".join(lines) or NOT_MEASURED
 
 
+def needs_part(file: Path = MEASURED.parent / "needs.json") -> str:
+    """Return what notebooks that train ask of a GPU on `full`, as `tools/needs.py` computed it."""
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assumed = found["assumed"]
+    cards = assumed["GPU of a tier, and its datasheet's FLOP/s in 16 bits"]
+    heads = [f"`{tier}` ({card})" for tier, (card, _) in cards.items()]
+    lines = [f"| *computed* | {' | '.join(heads)} | disk | download |", "| --- |" + " ---: |" * 5]
+    for notebook, tiers in found["needs"].items():
+        cells = [f"{figures['gpu_gb']:.0f} GB, {_hours(figures['hours'])}" for figures in tiers.values()]
+        spans = [
+            sorted({round(figures[key]) for figures in tiers.values()}) for key in ("disk_gb", "download_gb")
+        ]
+        cells += [f"{span[0]} to {span[-1]} GB" if len(span) > 1 else f"{span[0]} GB" for span in spans]
+        lines.append(f"| {notebook} | {' | '.join(cells)} |")
+    share, rows = assumed["share of them that is reached"], assumed["rows of the training set"]
+    lines += [
+        "",
+        f"GPU memory and time. Assumed: {share:.0%} of the datasheet's FLOP/s, {rows:,} training rows, a "
+        f"download of {assumed['GB of the data set to download']:.0f} GB for them and as much again on disk, "
+        f"{assumed['share of GPU memory lost to fragments']:.0%} of memory lost to fragments. Reading pages "
+        "and loading models are not counted.",
+    ]
+    return "\n".join(lines)
+
+
+def _hours(hours: float) -> str:
+    minutes = 60 * hours
+    return "minutes" if minutes < 10 else f"{minutes:.0f} min" if minutes < 90 else f"{hours:.1f} h"
+
+
 def opening(file: Path) -> tuple[str, str]:
     """Return a notebook's title, without its number, and the sentence of promise below it."""
     cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
@@ -254,7 +293,7 @@ def clock(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-PARTS = {"results": results_part, "speed": speed_part, "map": map_part}
+PARTS = {"results": results_part, "speed": speed_part, "map": map_part, "needs": needs_part}
 
 
 def generated(text: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.copies import page_keys
-from helpers.course.profiles import ROOT, run_dir
+from helpers.course.profiles import ROOT, in_cache, run_dir
 from helpers.dataset import COLUMNS, NEGATIVES, check_columns
 from helpers.files import replacing
 from helpers.pages import open_pdf, render_open_page, split_page_id
@@ -92,24 +92,43 @@ def load_dataset(profile: Settings) -> datasets.DatasetDict:
 def _load_hub(profile: Settings) -> datasets.DatasetDict:
     import datasets
 
-    train = datasets.load_dataset(profile.dataset, "train", split="train")
-    evaluation = datasets.load_dataset(profile.dataset, "eval", split="train")
     # ids first: adding columns to a selection of rows would copy every picture
-    train, dev = _hold_out(_with_ids(train, "train"), profile.seed)
+    train, dev = _hold_out(_with_ids(_from_hub(profile, "train"), "train"), profile.seed)
+    evaluation = _with_ids(_from_hub(profile, "eval"), "eval")
     train = _without_pages_of((dev, evaluation), train)
     if profile.train_rows is not None:
         train = train.select(range(min(profile.train_rows, len(train))))
-    return datasets.DatasetDict({"train": train, "dev": dev, "eval": _with_ids(evaluation, "eval")})
+    return datasets.DatasetDict({"train": train, "dev": dev, "eval": evaluation})
+
+
+def _from_hub(profile: Settings, config: str, streaming: bool = False) -> datasets.Dataset:
+    """The rows of a configuration of the profile's data set, which each have one split, `train`."""
+    import datasets
+
+    try:
+        return datasets.load_dataset(profile.dataset, config, split="train", streaming=streaming)
+    except Exception as error:  # of the network, the disk or the data set's form: many kinds
+        raise RuntimeError(
+            f"{config!r} of {profile.dataset} did not load ({type(error).__name__}: {error}). If a download "
+            "broke off, run this again: what has arrived is kept."
+        ) from error
 
 
 def load_split(profile: Settings, split: str, limit: int | None = None) -> datasets.Dataset:
     """One split as `load_dataset` has it, cut to `limit` rows; only these rows' pages are rendered.
 
-    `OTHER` is always the bundled collection.
+    `OTHER` is always the bundled collection. Of a hub's data set that is not here yet, only `limit` rows are
+    downloaded, the first that come.
     """
     _check_split(split)
     if profile.dataset is None or split == OTHER:
         return _build_split(split, profile.max_pixels, run_dir(profile) / "dataset", limit)
+    if limit is not None and not in_cache(profile.dataset, "dataset"):
+        import datasets
+
+        first = _from_hub(profile, "eval" if split == "eval" else "train", streaming=True)
+        rows = datasets.Dataset.from_list(list(first.take(limit)), features=first.features)
+        return _with_ids(rows, split)
     rows = load_dataset(profile)[split]
     return rows if limit is None else rows.select(range(min(limit, len(rows))))
 

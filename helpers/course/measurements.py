@@ -11,19 +11,14 @@ FOLDER = ROOT / "data" / "measurements"
 
 
 def read(name: str) -> dict:
-    """Return the measurements of `data/measurements/<name>.json`.
-
-    Raises:
-        FileNotFoundError: there is no such file. ValueError: it is not JSON.
-    """
-    file, fix = FOLDER / f"{name}.json", "Restore it with `git checkout -- data/measurements`."
-    if not file.is_file():
-        there = ", ".join(sorted(file.stem for file in FOLDER.glob("*.json"))) or "none"
-        raise FileNotFoundError(f"data/measurements/{name}.json is missing (there: {there}). {fix}")
+    """Return the measurements of `data/measurements/<name>.json`. Raises ValueError where it is no JSON."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"data/measurements/{name}.json is not JSON ({error}). {fix}") from error
+        return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"data/measurements/{name}.json cannot be read ({error}). Restore it with `git checkout -- "
+            "data/measurements`."
+        ) from error
 
 
 def by_setting(runs: Mapping[str, dict]) -> dict[str, list[dict]]:

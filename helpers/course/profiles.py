@@ -135,10 +135,14 @@ def check_profile(profile: Settings, allow_cpu: bool = False) -> None:
         import torch
 
         if not torch.cuda.is_available():
+            why = "none is seen"
+            try:
+                torch.cuda.init()
+            except (RuntimeError, AssertionError) as error:  # a driver that is too old, say
+                why = str(error).split(". ")[0].rstrip(".")
             raise RuntimeError(
-                f"The profile {profile.name!r} needs a CUDA GPU and this machine has none that torch "
-                f'{torch.__version__} can use. Set PROFILE = "small" to run on the CPU, or choose a GPU; to '
-                f"try the code path anyway, set "
+                f"The profile {profile.name!r} needs a CUDA GPU, and torch has none here ({why}). "
+                'Set PROFILE = "small" to run on the CPU, or choose a GPU; to try the code path anyway, set '
                 + ("CUT_SIZES = 16." if profile.cut_sizes else "ALLOW_CPU = True with MAX_STEPS = 2.")
             )
     for model in profile.models:
@@ -158,41 +162,30 @@ def check_checkpoint(folder: Path) -> None:
     Raises:
         FileNotFoundError: what is missing or cut short, and how to get it back.
     """
-    try:
-        shown = folder.relative_to(ROOT)
-    except ValueError:
-        shown = folder
+    shown = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
     fix = f"Restore it with `git checkout -- {shown}`, or clone the course again."
     if not folder.is_dir():
         raise FileNotFoundError(f"The checkpoint folder {shown} is missing. {fix}")
     for name in ("config.json", "tokenizer.json", "processor_config.json"):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{shown}/{name} is missing. {fix}")
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise FileNotFoundError(f"{shown} holds no *.safetensors file. {fix}")
-    for file in weights:
-        problem = safetensors_problem(file)
-        if problem:
+    for file in sorted(folder.glob("*.safetensors")) or [folder / "model.safetensors"]:
+        if problem := safetensors_problem(file) if file.is_file() else "it is missing":
             raise FileNotFoundError(f"{shown}/{file.name} is not a whole weight file: {problem}. {fix}")
 
 
 def _check_hub(repo_id: str, kind: str) -> None:
-    """Raise RuntimeError unless `repo_id` is in the local cache or can be downloaded. `kind`: "model" or
-    "dataset".
-    """
-    if _in_cache(repo_id, kind):
+    """Raise RuntimeError unless a "model" or "dataset" is in the local cache or can be downloaded."""
+    if in_cache(repo_id, kind):
         return
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    offline = (
-        f"Connect to the network and unset HF_HUB_OFFLINE, or download {repo_id} into the cache beforehand"
-    )
+    offline = f"Connect and unset HF_HUB_OFFLINE, or download {repo_id} into the cache beforehand; PROFILE = "
+    offline += '"small" needs no network.'
     if constants.HF_HUB_OFFLINE:
         raise RuntimeError(
-            f"The {kind} {repo_id} is not in the hub cache and HF_HUB_OFFLINE is set. {offline}; "
-            'PROFILE = "small" needs no network.'
+            f"The {kind} {repo_id} is not in the hub cache, and HF_HUB_OFFLINE is set. {offline}"
         )
     try:
         HfApi().repo_info(repo_id, repo_type=kind, timeout=20)
@@ -202,12 +195,11 @@ def _check_hub(repo_id: str, kind: str) -> None:
         elif isinstance(error, RepositoryNotFoundError):
             told = "is none that this machine may read. Check the name, or log in with `hf auth login`."
         else:
-            told = f"cannot be reached ({type(error).__name__}: {error}). {offline}; "
-            told += 'PROFILE = "small" needs no network.'
+            told = f"cannot be reached ({type(error).__name__}: {error}). {offline}"
         raise RuntimeError(f"The {kind} {repo_id} on the hub {told}") from error
 
 
-def _in_cache(repo_id: str, kind: str) -> bool:
+def in_cache(repo_id: str, kind: str) -> bool:
     """Whether the library would find `repo_id` without the network."""
     from huggingface_hub import try_to_load_from_cache
 

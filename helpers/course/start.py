@@ -53,6 +53,10 @@ def begin(
         tier = hardware.tier()
     settings = get_profile(profile, tier, **overrides)
     check_profile(settings, allow_cpu)
+    if settings.tier:
+        from tools import needs
+
+        needs.check_room(notebook, settings)
     if settings.cut_sizes:
         from tools import random_model
 

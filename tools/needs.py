@@ -1,0 +1,352 @@
+"""What the notebooks ask of a GPU with the profile `full`: memory, disk, download and hours, all computed.
+
+    python tools/needs.py          about ten minutes on a CPU core: measure layers of the published width
+    python tools/needs.py --save   and into data/measurements/needs.json, which README and `begin` read
+    python tools/needs.py --again  compute the table anew from what that file has measured
+
+Measured on a model of the published widths and few layers: the bytes that autograd keeps for the backward
+pass (`hardware.kept_for_backward`) and the operations of a forward pass. Both grow in a straight line with
+layers and pages, so the whole depth follows. Added to them are weights, gradients and AdamW's means. Nothing
+here has run on a GPU: `ASSUMED` says what was taken for granted instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from helpers import hardware  # noqa: E402
+from helpers.course import ledger, measurements  # noqa: E402
+from helpers.course.profiles import PROFILES, get_profile, in_cache, run_dir  # noqa: E402
+from helpers.files import write_json  # noqa: E402
+from helpers.settings import TIERS, Settings  # noqa: E402
+from tools import random_model  # noqa: E402
+from tools.own_process import last_json  # noqa: E402
+
+if TYPE_CHECKING:
+    import torch
+
+FILE = ROOT / "data" / "measurements" / "needs.json"
+ASSUMED = {
+    "GPU of a tier, and its datasheet's FLOP/s in 16 bits": {
+        "16gb": ["T4", 65e12],
+        "24gb": ["L4", 121e12],
+        "80gb": ["A100", 312e12],
+    },
+    "share of them that is reached": 0.3,
+    "share of GPU memory lost to fragments": 0.1,
+    "GB that CUDA itself takes": 0.6,
+    "rows of the training set": 10_000,
+    "GB of the data set to download": 10.0,
+    "GB of the data set once it is prepared": 10.0,
+}
+WEIGHTS = 2_127_532_032  # of the embedding model; a reranker's and the VLM's heads are their embeddings
+TEXT, VISION = 28, 24  # layers
+PAGE = (44, 32)  # patches of 16 x 16 pixels, of a page of 600 x 600 pixels
+QUARTER, WORDS = (22, 16), 8  # what is measured: pages of a quarter of the patches, each with a few words
+PAGE_TOKENS = PAGE[0] * PAGE[1] // 4 + 4 * WORDS  # four patches a token
+SHALLOW = 3  # layers of each: vision features go into the first three text layers
+#: What differs for autograd: the weights' type, adapters, whether products are in 16 bits, checkpointing.
+WAYS = {
+    "all weights": ("float32", None, True, False),
+    "all weights, checkpointing": ("float32", None, True, True),
+    "all weights, float32": ("float32", None, False, False),
+    "adapter": ("bfloat16", 32, True, False),
+    "adapter, checkpointing": ("bfloat16", 32, True, True),
+}
+
+
+class Kept(NamedTuple):
+    """Bytes kept for the backward pass: for each forward pass, and for each page in it."""
+
+    fixed: float
+    page: float
+
+    def of(self, pages: float, forwards: int = 1) -> float:
+        """For so many pages in so many forward passes that go backward together."""
+        return forwards * self.fixed + pages * self.page
+
+
+def training_bytes(trained: int, kept: float, inputs: float = 0.0) -> float:
+    """What training adds to the loaded model: a gradient (4 bytes) and AdamW's two means (8) for each weight
+    that is trained, what autograd keeps, and inputs that it does not keep.
+    """
+    return 12 * trained + kept + inputs
+
+
+def shallow(text: int, vision: int, dtype: str = "float32", rank: int | None = None) -> torch.nn.Module:
+    """A Qwen3-VL-2B with so many layers and a small vocabulary, in training; `rank` puts LoRA beside them."""
+    import torch
+    from transformers import Qwen3VLModel
+
+    config = random_model.config()
+    config.text_config.num_hidden_layers, config.text_config.vocab_size = text, 2048
+    config.vision_config.depth, config.vision_config.deepstack_visual_indexes = vision, [0, 1, 2]
+    config._attn_implementation = "sdpa"
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        model = Qwen3VLModel(config).train()
+    finally:
+        torch.set_default_dtype(before)
+    if rank:
+        from peft import LoraConfig, get_peft_model
+
+        layers = list(PROFILES["full"].adapter_layers)
+        model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules=layers))
+    hardware.fast_vision(model)
+    return model
+
+
+def inputs(config, pages: int, patches: tuple[int, int], words: int) -> dict:
+    """Features of pages of so many patches in height and width, as a processor makes them."""
+    import torch
+
+    visual = patches[0] * patches[1] // 4
+    ids = torch.full((pages, visual + words), 100)
+    ids[:, 5 : 5 + visual] = config.image_token_id
+    return {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "mm_token_type_ids": (ids == config.image_token_id).long(),
+        "pixel_values": torch.randn(pages * patches[0] * patches[1], 3 * 2 * 16 * 16),
+        "image_grid_thw": torch.tensor([(1, *patches)] * pages),
+    }
+
+
+def whole(measure: Callable[[int, int], float]) -> float:
+    """What `measure(text layers, vision layers)` would give at the published depth: it grows in a line."""
+    few, text, vision = (
+        measure(SHALLOW + more, SHALLOW + deeper) for more, deeper in ((0, 0), (1, 0), (0, 1))
+    )
+    return few + (TEXT - SHALLOW) * (text - few) + (VISION - SHALLOW) * (vision - few)
+
+
+def kept_by(way: str, pages: int) -> float:
+    """Bytes that one of `WAYS` keeps at the published depth for so many small pages in a forward pass."""
+    import torch
+
+    dtype, rank, mixed, checkpointing = WAYS[way]
+
+    def at(text: int, vision: int) -> float:
+        model = shallow(text, vision, dtype, rank)
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        given, output = inputs(model.config, pages, QUARTER, WORDS), []
+
+        def forward() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                output.append(model(**given).last_hidden_state)
+
+        return hardware.kept_for_backward(model, forward)
+
+    return whole(at)
+
+
+def kept(way: str) -> Kept:
+    """What one of `WAYS` keeps, measured in two processes: torch does not give back all that it took."""
+    one, two = (last_json(__file__, "--way", way, "--pages", pages)["bytes"] for pages in (1, 2))
+    found = Kept(max(0.0, 2 * one - two), 4 * (two - one))
+    print(f"{way}: {found.fixed / 1e9:.2f} GB a forward pass, {found.page / 1e9:.2f} GB a page", flush=True)
+    return found
+
+
+def operations() -> float:
+    """Those of a forward pass of one page at the published depth: FLOP."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def at(text: int, vision: int) -> float:
+        model = shallow(text, vision)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(**inputs(model.config, 1, PAGE, 4 * WORDS))
+        return counter.get_total_flops()
+
+    return whole(at)
+
+
+def needs(kept: dict[str, Kept], operations: float) -> dict[str, dict[str, dict[str, float]]]:
+    """Notebook -> tier -> GB of GPU memory, GB of disk, GB to download, hours.
+
+    Args:
+        kept: for each of `WAYS`.
+        operations: of a forward pass of one page.
+    """
+    found: dict = {}
+    for tier in TIERS:
+        profile = get_profile("full", tier)
+        _, rate = ASSUMED["GPU of a tier, and its datasheet's FLOP/s in 16 bits"][tier]
+        rate *= ASSUMED["share of them that is reached"]
+        for notebook, figures in (
+            ("03_choose_loss", _choosing(profile, kept)),
+            ("04_train_embedding", _embedding(profile, kept)),
+            ("06_train_reranker", _reranking(profile, kept)),
+            ("appendix_lora", _embedding(profile.changed(adapter_rank=32), kept)),
+        ):
+            memory, disk, download, pages = figures
+            memory *= 1 + ASSUMED["share of GPU memory lost to fragments"]
+            memory += 1e9 * ASSUMED["GB that CUDA itself takes"]
+            found.setdefault(notebook, {})[tier] = {
+                "gpu_gb": round(memory / 1e9, 1),
+                "disk_gb": round(disk / 1e9, 1),
+                "download_gb": round(download / 1e9, 1),
+                "hours": round(pages * operations / rate / 3600, 2),
+            }
+    return found
+
+
+def _data() -> tuple[float, float]:
+    """Bytes to download, and bytes that a prepared data set takes beside them."""
+    return tuple(
+        1e9 * ASSUMED[f"GB of the data set {what}"] for what in ("to download", "once it is prepared")
+    )
+
+
+def _choosing(profile: Settings, kept: dict[str, Kept]) -> tuple[float, float, float, float]:
+    """Memory, disk, download (bytes), and pages that go forward: 03, gradients of all weights in float32."""
+    download, prepared = _data()
+    if profile.adapter_rank:  # the small checkpoint stands in
+        return 1e9, prepared, download, 200
+    memory = 4 * WEIGHTS + 4 * WEIGHTS + kept["all weights, float32"].of(8 * profile.mini_batch_size)
+    return memory, prepared, download + 2 * WEIGHTS, 200
+
+
+def _embedding(profile: Settings, kept: dict[str, Kept]) -> tuple[float, float, float, float]:
+    """The same for 04."""
+    adapted = profile.adapter_rank is not None
+    pages = max(1, profile.mini_batch_num_tokens // PAGE_TOKENS)
+    columns = 1 + profile.hard_negatives
+    pixels = profile.batch_size * columns * PAGE[0] * PAGE[1] * 3 * 2 * 16 * 16 * 4
+    trained = _adapter(profile) if adapted else WEIGHTS
+    memory = (2 * WEIGHTS + 4 * trained if adapted else 4 * WEIGHTS) + training_bytes(
+        trained, kept["adapter" if adapted else "all weights"].of(pages), pixels
+    )
+    download, prepared = _data()
+    # Two checkpoints of weights and AdamW's means, and the model at the end.
+    disk = prepared + (2 * 12 * trained) + (2 if adapted else 4) * WEIGHTS
+    # A cached step goes forward twice and backward once: as much as two of them, or one for frozen weights.
+    rows = ASSUMED["rows of the training set"]
+    trained_pages = rows * columns * profile.num_train_epochs * (3 if adapted else 4)
+    return memory, disk, download + 2 * WEIGHTS, trained_pages + 2 * 1500 + 7 * 300
+
+
+def _reranking(profile: Settings, kept: dict[str, Kept]) -> tuple[float, float, float, float]:
+    """The same for 06: the retriever beside a reranker, gradient checkpointing."""
+    adapted = profile.adapter_rank is not None
+    lists = 2 + profile.reranker_negatives  # pages of a row: its own, one of another row's, look-alikes
+    forwards, pairs = lists, max(2, profile.reranker_batch_size // lists) * lists
+    way = "adapter" if adapted else "all weights"
+    # What a layer keeps while its backward pass runs, once more of each 24 + 28.
+    layer = kept[way].of(pairs // forwards) / (TEXT + VISION)
+    trained = _adapter(profile) if adapted else WEIGHTS
+    memory = (
+        2 * WEIGHTS
+        + (2 * WEIGHTS + 4 * trained if adapted else 4 * WEIGHTS)
+        + training_bytes(
+            trained,
+            kept[f"{way}, checkpointing"].of(pairs, forwards) + layer + (0 if adapted else 2 * WEIGHTS),
+        )
+    )
+    download, prepared = _data()
+    disk = prepared + 2 * (2 if adapted else 4) * WEIGHTS
+    queries = profile.reranker_train_queries
+    candidates = profile.candidates * (300 + 150)
+    trained_pages = queries * (lists + 1 + profile.reranker_negatives) * (3 if adapted else 4)
+    return memory, disk, download + 4 * WEIGHTS, trained_pages + 1500 + 750 + 5 * queries + 4 * candidates
+
+
+def _adapter(profile: Settings) -> int:
+    """Weights of an adapter on the text layers of the 2B model: r x (in + out) for each."""
+    text = random_model.config().text_config
+    width, heads, keys = text.hidden_size, text.num_attention_heads, text.num_key_value_heads
+    outputs = {
+        "q_proj": heads * text.head_dim,
+        "k_proj": keys * text.head_dim,
+        "v_proj": keys * text.head_dim,
+    }
+    sizes = [(width, size) for size in outputs.values()] + [(heads * text.head_dim, width)]
+    sizes += [(width, text.intermediate_size)] * 2 + [(text.intermediate_size, width)]
+    return TEXT * profile.adapter_rank * sum(map(sum, sizes))
+
+
+def check_room(notebook: str, profile: Settings) -> None:
+    """Stop where the GPU's memory, or a disk, is too small for a notebook, before anything is downloaded.
+
+    What it needs is computed (`tools/needs.py`), for the notebooks that train and the tiers of `full`.
+
+    Raises:
+        RuntimeError: the GPU's memory. OSError: the disk of the runs or of the hub's cache.
+    """
+    import torch
+    from huggingface_hub import constants
+
+    if not profile.needs_gpu or not torch.cuda.is_available():
+        return
+    found = measurements.read(FILE.stem)["needs"].get(notebook, {}).get(profile.tier)
+    if not found:
+        return
+    has = torch.cuda.get_device_properties(0).total_memory / 1e9
+    if has < found["gpu_gb"]:
+        raise RuntimeError(
+            f"{notebook} needs about {found['gpu_gb']} GB of GPU memory with TIER = {profile.tier!r} "
+            f"(computed), and this GPU has {has:.1f}. Set TIER to a smaller one ({', '.join(TIERS)}), or "
+            'PROFILE = "small".'
+        )
+    wanted: dict[Path, float] = {run_dir(profile): found["disk_gb"]}
+    missing = [model for model in profile.models if not in_cache(model, "model")]
+    if profile.dataset and not in_cache(profile.dataset, "dataset"):
+        missing.append(profile.dataset)
+    if missing and profile.needs_hub:
+        wanted[_there(Path(constants.HF_HUB_CACHE))] = found["download_gb"]
+    for folder in wanted:
+        shared = [gb for other, gb in wanted.items() if other.stat().st_dev == folder.stat().st_dev]
+        free = shutil.disk_usage(folder).free / 1e9
+        if free < sum(shared):
+            raise OSError(
+                f"{notebook} needs about {sum(shared):.0f} GB of disk with TIER = {profile.tier!r} "
+                f"(computed), and {free:.1f} are free in {folder}. Make room, or set "
+                "VDR_COURSE_RUNS or HF_HOME to a folder on another disk."
+            )
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
+
+
+def main() -> int:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("--save", action="store_true", help=f"write {FILE.relative_to(ROOT)}")
+    parser.add_argument("--again", action="store_true", help="measure nothing; write the table anew")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)  # set in the processes started
+    parser.add_argument("--pages", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way:
+        print(json.dumps({"bytes": kept_by(options.way, options.pages)}))
+        return 0
+    if options.again:
+        found = json.loads(FILE.read_text(encoding="utf-8"))
+        found["kept"] = {way: Kept(**figures) for way, figures in found["kept"].items()}
+    else:
+        found = {"operations": operations(), "kept": {way: kept(way) for way in WAYS}}
+        found |= {"command": "python tools/needs.py --save", "versions": ledger.versions()}
+    found["needs"] = needs(found["kept"], found["operations"])
+    found["kept"] = {way: figures._asdict() for way, figures in found["kept"].items()}
+    result = found | {"assumed": ASSUMED}
+    if options.save or options.again:
+        write_json(FILE, result)
+    print(json.dumps(result, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
