@@ -5,9 +5,10 @@ import json
 import pytest
 from transformers import TrainerCallback
 
+from helpers.course.data import load_queries
 from helpers.course.profiles import get_profile
 from tests.conftest import COURSE_PASSES
-from tools.fine_tune import fine_tune, whole_training
+from tools.fine_tune import _without, fine_tune, unseen_terms, whole_training
 
 
 class UntilFirstLog(TrainerCallback):
@@ -29,3 +30,16 @@ def test_the_first_steps_are_those_of_notebook_04(course):
     fine_tune(whole_training(profile), callbacks=[stopped])
     assert stopped.step == first["step"] >= 2
     assert stopped.loss == pytest.approx(float(first["loss"]), rel=1e-3)
+
+
+def test_rows_can_do_without_a_third_of_the_terms():
+    from datasets import Dataset
+
+    queries = {query["query_id"]: set(query["jargon"]) for query in load_queries("train")}
+    train = Dataset.from_dict({"query_id": list(queries)})
+    unseen = unseen_terms(12)
+    assert len(unseen) == len(set().union(*queries.values())) // 3
+    without = _without("terms", train, 12)["query_id"]
+    assert {query for query, terms in queries.items() if not terms & unseen} == set(without)
+    as_many = _without("rows", train, 12)["query_id"]
+    assert len(as_many) == len(without) and any(queries[query] & unseen for query in as_many)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ FAULTS = {
     "pages cut off": "only the upper quarter of each page reaches the model",
 }
 WRONG_PROMPT = "Write a poem about the sea."
+#: What training rows can do without, to see what the gain is made of.
+LEFT_OUT = {
+    "terms": "rows with one of the jargon terms that unseen_terms() draws, a third of them",
+    "rows": "as many rows drawn at random",
+}
 #: What of a profile a measurement of its retriever hangs on.
 HELD = (
     "name", "embedding_model", "dataset", "max_pixels", "matryoshka_dims", "matryoshka_weights", "train_rows",
@@ -77,6 +83,8 @@ class ShortTraining:
     pooling: str | None = None  # None: the checkpoint's, the last token
     fault: str | None = None  # one of FAULTS
     seed: int = 12
+    dtype: str = "float32"  # of the weights that are trained
+    left_out: str | None = None  # of the training rows: one of LEFT_OUT
 
 
 def fine_tune(
@@ -86,6 +94,7 @@ def fine_tune(
     callbacks: Sequence = (),
     base: Path | None = None,
     before: bool = True,
+    by_query: bool = False,
 ) -> dict:
     """Train as `settings` say and return NDCG@10 before and after, seconds, pages per second, memory.
 
@@ -100,6 +109,7 @@ def fine_tune(
         callbacks: of the trainer, such as one that times it.
         base: folder of the embedding model to start from; None: the profile's.
         before: score the model before training too.
+        by_query: NDCG@10 of each query too, before and after.
 
     Raises:
         ValueError: a fault that is none of `FAULTS`.
@@ -114,6 +124,7 @@ def fine_tune(
     from helpers import checks, copies, hardware
     from helpers.course.data import load_corpus, load_dataset
     from helpers.dataset import NEGATIVES, retrieval_task
+    from helpers.evaluation import mean
 
     if settings.fault is not None and settings.fault not in FAULTS:
         raise ValueError(f"There is no fault {settings.fault!r}. Faults: {', '.join(FAULTS)}.")
@@ -134,7 +145,7 @@ def fine_tune(
     def load(attention):
         model = SentenceTransformer(
             profile.path(profile.embedding_model),
-            model_kwargs={"dtype": "float32", "attn_implementation": attention},
+            model_kwargs={"dtype": settings.dtype, "attn_implementation": attention},
             processor_kwargs={"min_pixels": profile.min_pixels, "max_pixels": profile.max_pixels},
             device=hardware.device(),
         )
@@ -147,13 +158,15 @@ def fine_tune(
     if settings.fast_vision:
         hardware.fast_vision(model)
     data = load_dataset(profile)
+    if settings.left_out:
+        data["train"] = _without(settings.left_out, data["train"], profile.seed)
     columns = ["query", "image", *NEGATIVES[: settings.negatives]]
     train = _with_fault(settings, data["train"], data["dev"], columns)
     corpus = load_corpus(profile, split)
     task = retrieval_task(data[split], corpus, profile.max_pixels)
     if settings.fault == "pages cut off":
         task = (task[0], {name: upper_quarter(page) for name, page in task[1].items()}, task[2])
-    score_before = score(model, *task)[None] if before else None
+    scored_before = score_queries(model, *task)[None] if before else {}
     if settings.adapter_rank:
         from peft import LoraConfig, get_peft_model
 
@@ -217,19 +230,43 @@ def fine_tune(
         attempt("weights_moved", weights_before, model)
         attempt("embeddings_moved", pages_before, embed_pages(scored, task[1]))
     eighth = model.get_embedding_dimension() // 8
-    after = score(scored, *task, dims=(None, eighth), query_prompt=query_prompt)
+    after = score_queries(scored, *task, dims=(None, eighth), query_prompt=query_prompt)
     figures = {
-        f"{split}_ndcg@10_before": score_before,
-        f"{split}_ndcg@10": after[None],
-        f"{split}_ndcg@10_eighth": after[eighth],
+        f"{split}_ndcg@10_before": mean(scored_before) if before else None,
+        f"{split}_ndcg@10": mean(after[None]),
+        f"{split}_ndcg@10_eighth": mean(after[eighth]),
         "seconds": seconds,
         "pages_per_second": settings.epochs * (len(columns) - 1) * len(train) / seconds,
         "peak_memory_mb": hardware.peak_memory_mb(),
         "trainable": sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
     }
+    if by_query:
+        for name, values in (("before", scored_before), ("after", after[None])):
+            figures[f"{name}_by_query"] = {query: round(value, 4) for query, value in values.items()}
+        figures["rows"] = len(train)
     if keep:
         model.save_pretrained(str(keep), create_model_card=False)
     return figures | ({"caught": caught} if settings.fault else {})
+
+
+def unseen_terms(seed: int) -> set[str]:
+    """A third of the jargon terms that training queries use, drawn at random."""
+    from helpers.course.data import load_queries
+
+    terms = sorted({term for query in load_queries("train") for term in query["jargon"]})
+    return set(random.Random(seed).sample(terms, len(terms) // 3))
+
+
+def _without(what: str, train: datasets.Dataset, seed: int) -> datasets.Dataset:
+    """The training rows but for those of LEFT_OUT[what]."""
+    from helpers.course.data import load_queries
+
+    unseen = unseen_terms(seed)
+    use = {query["query_id"] for query in load_queries("train") if unseen.intersection(query["jargon"])}
+    kept = [row for row, query in enumerate(train["query_id"]) if query not in use]
+    if what == "rows":
+        kept = sorted(random.Random(seed).sample(range(len(train)), len(kept)))
+    return train.select(kept)
 
 
 def upper_quarter(page):
@@ -319,13 +356,6 @@ def whole_training(profile, seed: int = ShortTraining.seed) -> ShortTraining:
         negatives=profile.hard_negatives,
         seed=seed,
     )
-
-
-def score(*arguments, **options) -> dict[int | None, float]:
-    """The means of :func:`score_queries`, which takes the same arguments."""
-    from helpers.evaluation import mean
-
-    return {dim: mean(values) for dim, values in score_queries(*arguments, **options).items()}
 
 
 def score_queries(
