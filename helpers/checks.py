@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 
+_SELECT = ".select_columns(['query', 'image', ...])"
 _UNMOVED = 1e-5  # no number of an embedding of length 1 differs by more: rounding only
 
 
@@ -50,10 +51,23 @@ def unreadable_rows(
 
     Args:
         model: the processor's own limits are asked too.
+
+    Raises:
+        ValueError: no rows; a first column that is not of texts, or another that is not of pictures.
     """
+    import datasets
+
+    if not isinstance(train, datasets.Dataset) or not len(train):
+        raise ValueError("There are no rows to train on. Give a split that has some, such as data['train'].")
+    query, *columns = train.column_names
+    if train.features[query] != datasets.Value("string"):
+        raise ValueError(f"The first column, {query!r}, holds no texts. Put the queries first: {_SELECT}.")
+    for name in columns:
+        if not isinstance(train.features[name], datasets.Image):
+            fix = f"Use .cast_column({name!r}, datasets.Image()) on the rows, or leave it out: {_SELECT}."
+            raise ValueError(f"Column {name!r} is not of pictures, so it would be read as text. {fix}")
     processor = getattr(getattr(model, "processor", None), "image_processor", None)
     patches = getattr(processor, "get_number_of_image_patches", lambda height, width: None)
-    query, *columns = train.column_names
     wrong: dict[int, str] = {}
     otherwise: dict[int, str] = {}
     for row, words in enumerate(train[query]):
@@ -120,7 +134,7 @@ def no_shared_pages(
     fix = "Split by document before making rows, and take these pages out of the training rows."
     ids = set(train["page_id"]) if "page_id" in train.column_names else set()
     if "negative_ids" in train.column_names:
-        ids = ids.union(*train["negative_ids"])
+        ids = ids.union(*(several or () for several in train["negative_ids"]))
     names = list(corpus["page_id"])
     both = ids.intersection(names)
     if both:

@@ -42,9 +42,9 @@ def undecoded(rows: datasets.Dataset, column: str) -> datasets.Dataset:
     return rows.select_columns([column]).cast_column(column, datasets.Image(decode=False))
 
 
-def _picture_key(picture: Mapping) -> str:
+def _picture_key(picture: Mapping | None) -> str:
     """What tells a picture that is not decoded from others: a hash of its file; where none is, its name."""
-    content, path = picture["bytes"], picture["path"]
+    content, path = (picture["bytes"], picture["path"]) if picture else (None, None)
     if content is not None:
         return hashlib.blake2b(content, digest_size=12).hexdigest()
     return _file_key(path, os.stat(path).st_mtime_ns) if os.path.isfile(path or "") else path or ""
@@ -87,7 +87,7 @@ def draw(picture: Mapping | None, name: str) -> Drawn:
     """Decode a page, {"path", "bytes"}, unless that was done before. Raises as `plain_page` of `inputs`."""
     from PIL import Image
 
-    key = _picture_key(picture) if picture else ""
+    key = _picture_key(picture)
     if key not in _drawn:
         page = plain_page(picture, name=name)
         content = picture["bytes"]
@@ -155,6 +155,8 @@ def same_pages(
         for row, key in enumerate(page_keys(others, column)):
             where.setdefault(key, (row, column))
     a, b = page_pictures(rows, ["image"]), page_pictures(others, columns)
+    if not a or not b:
+        return
     keys, drawn = list(b), np.stack(list(b.values()))
     for (key, picture), (places, averages) in zip(
         a.items(), _near_rows(np.stack(list(a.values())), drawn, near)

@@ -56,13 +56,15 @@ def retrieval_task(
         ValueError: a query or page that is there twice or cannot be read, a query without a page, or with
         one that is not in the corpus.
     """
+    if not len(dataset) or not len(corpus):
+        raise ValueError(f"There are {len(dataset)} queries and {len(corpus)} pages: nothing to score.")
     rows = dataset.remove_columns([name for name in COLUMNS[1:] if name in dataset.column_names])
     for name, table in (("query", rows), ("query_id", rows), ("page_id", corpus), ("image", corpus)):
         if name not in table.column_names:
             raise ValueError(f"There is no column {name!r}: {table.column_names}. Rename the one that it is.")
     for name, ids in (("query_id", rows["query_id"][:]), ("page_id", corpus["page_id"][:])):
-        if wrong := [one for one in ids if one is None] or repeats(ids):
-            what = "no id" if wrong[0] is None else "there twice"
+        if wrong := [one for one in ids if one is None or one != one] or repeats(ids):
+            what = "there twice" if wrong[0] == wrong[0] and wrong[0] is not None else "no id"
             raise ValueError(
                 f"The {name} {wrong[0]!r} is {what}: each query and page has one row, and an id."
             )
@@ -71,7 +73,7 @@ def retrieval_task(
     answers = rows["page_ids"] if "page_ids" in rows.column_names else [[page] for page in rows["page_id"]]
     relevant, there = {}, set(corpus["page_id"])
     for query, pages in zip(rows["query_id"], answers, strict=True):
-        if isinstance(pages, str) or not pages or None in pages:
+        if not isinstance(pages, (list, tuple, set)) or not pages or None in pages:
             wrong = f"page_ids {pages!r}" if pages else "no page that answers it"
             fix = "Give a list of page ids, or leave the query out."
             raise ValueError(f"The query {query!r} has {wrong}. {fix}")

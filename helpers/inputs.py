@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _LARGEST = 50_000_000  # pixels: a page at 600 dots an inch has 35 million
-_LONG = 5_000  # characters: models read some 2,000 tokens, the prompt included
+_LONG = 5_000  # bytes: models read some 2,000 tokens, the prompt included; a Chinese character has three
 _TOKEN = re.compile(r"<(?=[|/\w]\S*>)")  # begins what a tokenizer may take for one of its own: <|im_end|>
 
 
@@ -36,8 +36,9 @@ def plain_query(query, name: str = "The query") -> str:
 
     if not isinstance(query, str) or not any(map(str.isalnum, query)):
         raise ValueError(f"{name} has no words: {query!r}. Leave it out, or write it as text.")
-    if len(query) > _LONG:
-        warnings.warn(f"{name} has {len(query):,} characters: a model cuts it off.", stacklevel=2)
+    query = query.encode("utf-8", "replace").decode()  # half a character, of a broken text, is none
+    if len(query.encode()) > _LONG:
+        warnings.warn(f"{name} has {len(query):,} characters: a model may cut it off.", stacklevel=2)
     query = _TOKEN.sub("< ", query)
     return query if infer_modality(query) == "text" else f" {query} "
 
@@ -59,8 +60,8 @@ def plain_page(page, max_pixels: int | None = None, name: str | None = None) -> 
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if isinstance(page, Mapping):
-        name = f"{name} ({page['path']})" if name and page["path"] else name or page["path"]
-        page = page["path"] if page["bytes"] is None else page["bytes"]
+        name = f"{name} ({page['path']})" if name and page.get("path") else name or page.get("path")
+        page = page["path"] if page.get("bytes") is None else page["bytes"]
     if name is None:
         name = str(page) if isinstance(page, (str, Path)) else getattr(page, "filename", "") or "The picture"
     if page is None:
@@ -106,8 +107,10 @@ def _plain(image: Image) -> Image:
     from PIL import Image, ImageCms
 
     if image.mode[0] in "IF":  # 16 or 32 bits; Pillow's own conversion cuts off at 255
-        values = np.nan_to_num(np.asarray(image, np.float64))
-        low, high = values.min(), values.max()
+        values = np.asarray(image, np.float64)
+        finite = values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
+        low, high = finite.min(), finite.max()
+        values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
         if high - low < high / 256:  # one grey, but for noise
             low = 0
         return Image.fromarray(((values - low) * 255 / (high - low or 1)).astype(np.uint8)).convert("RGB")
@@ -124,7 +127,7 @@ def plain_row(row: Mapping, max_pixels: int | None = None) -> dict:
     """The texts and pictures of a row, plain: for `dataset.map(plain_row)`."""
     from PIL import Image
 
-    texts = {name: plain_query(value) for name, value in row.items() if isinstance(value, str)}
+    texts = {name: plain_query(value) for name, value in row.items() if isinstance(value, str) and value}
     pages = {name: value for name, value in row.items() if isinstance(value, Image.Image)}
     return texts | {name: plain_page(value, max_pixels) for name, value in pages.items()}
 
@@ -140,11 +143,14 @@ def page_paths(files: Sequence[str | Path]) -> list[str]:
     from PIL import ExifTags, Image
     from sentence_transformers.base.modality import infer_modality
 
+    files = [files] if isinstance(files, (str, Path)) else files
     for file in dict.fromkeys(map(str, files)):
         plain_page(file)
         with Image.open(file) as image:
+            deep = ";16" in str(image.tile)  # bits of a colour; said before the picture is read
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-            misread = turned or read_otherwise(image) or image.format == "GIF"
+            still = image.format in ("PNG", "JPEG", "WEBP") and getattr(image, "n_frames", 1) == 1
+            misread = deep or turned or read_otherwise(image) or not still
         if misread or infer_modality(file) != "image":
             raise ValueError(
                 f"By its path the library would not read {file} as the page that it shows. Save it as PNG: "

@@ -118,12 +118,6 @@ def open_pdf(pdf: str | Path) -> Iterator[pypdfium2.PdfDocument]:
             document.close()
 
 
-def page_count(pdf: str | Path) -> int:
-    """Number of pages of a PDF file. Raises as `open_pdf`."""
-    with open_pdf(pdf) as document, _PDFIUM:
-        return len(document)
-
-
 def render_page(pdf: str | Path, number: int, max_pixels: int) -> Image.Image:
     """Page `number` (from 1) as an RGB picture of `image_size(...)`.
 
@@ -160,21 +154,11 @@ def render_open_page(
     return picture
 
 
-def page_text(pdf: str | Path, number: int) -> str:
-    """The text layer of page `number` (from 1), one line of the page a line; empty for a scan.
-
-    A word that is broken at a line's end is whole, and on the first of the lines.
-
-    Raises:
-        IndexError: the document has no such page. Also as `open_pdf`.
-    """
-    with open_pdf(pdf) as document:
-        return _open_text(document, pdf, number)
-
-
 def pdf_texts(pdf: str | Path) -> list[str]:
-    """The text layer of every page, in order; the file is opened once. Raises as `page_text`, but a page that
-    cannot be read is empty, with a warning.
+    """The text layer of every page, in order, one line of the page a line; empty for a scan. A word that is
+    broken at a line's end is whole, and on the first of the lines.
+
+    A page that cannot be read is empty, with a warning. Raises as `open_pdf`.
     """
     return _each_page(pdf, lambda document, number: _open_text(document, pdf, number), "")
 
@@ -212,6 +196,8 @@ def _page(document: pypdfium2.PdfDocument, pdf: str | Path, number: int) -> Iter
             if _written_on(page) and raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY):
                 page.close()
                 page = document[number - 1]  # the old handle shows the page as it was
+            if min(page.get_size()) <= 0:
+                raise pypdfium2.PdfiumError("it is cropped to nothing")
         except pypdfium2.PdfiumError as error:
             raise _Unreadable(
                 f"Page {number} of {pdf} cannot be read ({error}). Get a fresh copy of the file."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle, pairwise
 from typing import TYPE_CHECKING
 
-from helpers.hardware import device, device_name, peak_memory_mb
+from helpers.hardware import device, peak_memory_mb
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,6 @@ _ADAM_BYTES = 8  # AdamW keeps two running means, float32 each, for every weight
 class Plan:
     """A training run before it begins. Time and memory are estimates, without evaluating and saving."""
 
-    device: str
     rows: int
     batch_size: int  # rows
     mini_batch: str | None  # what a gradient cache sends through at once, in words; None: no cache
@@ -45,7 +44,6 @@ class Plan:
         trained = f"{self.trainable:,} of {self.weights:,} are trained"
         rate = f"at {self.utilization:.0%} of the rate of large matrix products here"
         lines = {
-            "device": self.device,
             "rows": f"{self.rows:,} a pass, in batches of {self.batch_size}{cache}{pages}",
             "weights": f"{trained} ({'LoRA' if self.adapter else 'full'})",
             "precision": f"{self.precision}; attention {self.attention}",
@@ -151,7 +149,6 @@ def plan(trainer: SentenceTransformerTrainer, probes: int = 4) -> Plan:
     products = "bfloat16" if args.bf16 else "float16" if args.fp16 else held
     step_flops = counter.get_total_flops()
     return Plan(
-        device=device_name(),
         rows=rows,
         batch_size=batch_size,
         mini_batch=_mini_batch(getattr(trainer.loss, "loss", trainer.loss)),  # within MatryoshkaLoss

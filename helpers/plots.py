@@ -84,7 +84,7 @@ def show_pages(
 
 def _literal(text: str) -> str:
     """`text` as matplotlib draws it as it is: a price is no formula."""
-    return text.replace("$", r"\$")
+    return str(text).replace("$", r"\$")
 
 
 def show(figure: Figure, alt: str) -> None:

@@ -45,12 +45,6 @@ class _Progress:
         if self.live:
             self._draw(state.log_history)
 
-    def on_train_end(self, args, state, control, **kwargs) -> None:
-        if self.handle is not None:  # the notebook draws the finished curve itself
-            from IPython.display import HTML
-
-            self.handle.update(HTML(""))
-
     def _draw(self, history: list[dict]) -> None:
         import matplotlib.pyplot as plt
         from IPython.display import display

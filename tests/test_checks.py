@@ -332,3 +332,32 @@ def test_weights_and_embeddings_moved():
         checks.embeddings_moved(vectors, 2 * vectors)
     assert checks.embeddings_moved(vectors, vectors + 1e-4) == pytest.approx(1)
     assert checks.embeddings_moved(vectors, vectors + 1) == pytest.approx(2 / np.sqrt(8))
+
+
+def test_rows_of_another_form_are_named_with_their_remedy(tmp_path):
+    made = pairs(["where?", "there"], [saved(page("Rent"), tmp_path)] * 2)
+    for wrong, message in (
+        (datasets.DatasetDict(train=made), "no rows to train on.*data.'train'."),
+        (made.select([]), "no rows to train on"),
+        (made.select_columns(["image", "query"]), "first column, 'image', holds no texts.*select_columns"),
+        (made.add_column("label", [1.0, 0.0]), "Column 'label' is not of pictures.*leave it out"),
+        (made.add_column("ids", [["a"], ["b"]]), "Column 'ids' is not of pictures"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            checks.readable_rows(wrong)
+    names = datasets.Dataset.from_dict({"query": ["where?"], "image": [saved(page("Rent"), tmp_path)]})
+    with pytest.raises(ValueError, match="Column 'image' is not of pictures.*cast_column") as error:
+        checks.readable_rows(names)
+    assert ".cast_column('image', datasets.Image())" in str(error.value)
+    assert checks.readable_rows(names.cast_column("image", datasets.Image())) == 1
+
+
+def test_pages_and_negatives_that_are_not_there():
+    made = rows(page("Rent"), page("Heating"))
+    corpus = datasets.Dataset.from_dict({"page_id": ["p"], "image": [page("Other")]})
+    corpus = corpus.cast_column("image", datasets.Image())
+    with pytest.raises(ValueError, match="row 0 in column 'image' is missing"):
+        checks.no_shared_pages(pairs(["where?"], [None]), corpus, ["image"])
+    assert checks.no_shared_pages(made.select([]), corpus, ["image"]) == (0, 1)
+    some = made.add_column("negative_ids", [["a"], None])
+    assert checks.no_shared_pages(some, corpus, ["image"])[1] == 1

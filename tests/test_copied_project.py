@@ -68,10 +68,12 @@ def test_a_copied_project_trains_evaluates_saves_and_reloads(tmp_path):
             name = f"pages/{page_id(document, number)}.png"
             render_page(files[document], number, 128 * 160).save(tmp_path / name)
             rows.append((query["query"], name, split))
+    others = [(name, "eval") for _, name, split in rows if split == "dev"][:2]
     assert len(rows) == 40
     (own,) = re.findall(r"```python\n(.*?)```", section(), flags=re.DOTALL)
     start, end = own.index("ROWS = ["), own.index("\n]\n") + 3
     own = f"{own[:start]}ROWS = {rows!r}\n{own[end:]}"
+    own = re.sub(r"^OTHERS = .*$", f"OTHERS = {others!r}", own, flags=re.MULTILINE)
     (tmp_path / "own_rows.py").write_text(own, encoding="utf-8")
     code, lines = edited("\n\n".join(cells()))
     assert lines <= MOST_LINES
@@ -82,7 +84,7 @@ def test_a_copied_project_trains_evaluates_saves_and_reloads(tmp_path):
     assert shown.returncode == 0, shown.stdout[-2000:] + shown.stderr[-4000:]
     assert (tmp_path / "runs" / "final" / "model.safetensors").is_file()
     assert re.search(r"NDCG@10 0\.\d+ -> [01]\.\d+", shown.stdout)
-    assert re.search(r"8 queries over 8 pages: here [01]\.\d+, in a fresh process [01]\.\d+", shown.stdout)
+    assert re.search(r"8 queries over 10 pages: here [01]\.\d+, in a fresh process [01]\.\d+", shown.stdout)
     assert not (tmp_path / "vdr-course").exists()  # the setup cell has left the project alone
 
 

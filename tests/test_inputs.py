@@ -61,7 +61,7 @@ def test_pdf_files_that_are_read(name):
 def test_pdf_files_that_are_refused(name):
     for before in ("encrypted_user_password", "cut_tail", "plain"):  # PDFium remembers its last error
         try:
-            pages.page_count(PDFS / f"{before}.pdf")
+            pages.pdf_texts(PDFS / f"{before}.pdf")
         except ValueError:
             pass
         with pytest.raises(ValueError, match=rf"{name}\.pdf {REFUSED[name]}"):
@@ -105,6 +105,20 @@ def test_a_page_that_cannot_be_read_is_named_and_the_rest_is_read():
     assert texts[1] == "" and texts[0]
     with pytest.raises(ValueError, match="Page 2 of .*fresh copy"):
         pages.render_page(pdf, 2, BUDGET)
+
+
+def test_a_page_that_is_cropped_to_nothing_is_named_and_the_rest_is_read(tmp_path):
+    import pypdfium2
+
+    document = pypdfium2.PdfDocument.new()
+    for _ in range(3):
+        document.new_page(200, 300)
+    document[1].set_cropbox(500, 500, 600, 600)
+    document.save(tmp_path / "three.pdf")
+    document.close()
+    with pytest.warns(UserWarning, match="Page 2 of .*three.pdf cannot be read .it is cropped to nothing"):
+        read = pages.render_pdf(tmp_path / "three.pdf", 224 * 320)
+    assert [page is None for page in read] == [False, True, False]
 
 
 def test_text_that_is_not_drawn_is_said():
@@ -245,7 +259,7 @@ def test_a_query_holds_no_token_of_a_model():
     for query in (None, 4711, "?!", "\N{AUTOMOBILE}", ""):
         with pytest.raises(ValueError, match="Query q7 has no words"):
             inputs.plain_query(query, "Query q7")
-    with pytest.warns(UserWarning, match="Query q7 has 59,999 characters: a model cuts it off"):
+    with pytest.warns(UserWarning, match="Query q7 has 59,999 characters: a model may cut it off"):
         inputs.plain_query(" ".join(["words"] * 10_000), "Query q7")
 
 
@@ -298,6 +312,71 @@ def test_a_path_that_the_library_would_misread_is_refused_with_a_remedy(name, tm
     for wrong in ("cut.jpg", "zero.png", "html_saved_as.png", "nowhere.png"):
         with pytest.raises(ValueError, match=f"{wrong} does not open as a page"):
             inputs.page_paths([PICTURES / wrong])
+
+
+def test_of_the_paths_that_it_opens_the_library_sees_what_is_there(tmp_path):
+    """Formats, frames and bits that the reader of paths has no way with, or another one than Pillow."""
+    page = Image.open(PICTURES / "plain.png").convert("RGB")
+    page.save(tmp_path / "page.bmp")
+    page.save(tmp_path / "page.TIFF")
+    frames = {"save_all": True, "append_images": [page.rotate(180)], "duration": 100}
+    page.save(tmp_path / "frames.webp", **frames)
+    (tmp_path / "deep.png").write_bytes(rgb16(page))
+    for file in sorted(tmp_path.iterdir()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pytest.raises(ValueError, match=f"would not read .*{file.name} .*save"):
+                inputs.page_paths([file])
+    page.save(tmp_path / "still.webp")
+    assert inputs.page_paths(str(tmp_path / "still.webp")) == [str(tmp_path / "still.webp")], "one file"
+
+
+def rgb16(page) -> bytes:
+    """A PNG file of 16 bits a colour, which Pillow does not write."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    values = np.asarray(page).astype(">u2") * 257
+    lines = b"".join(b"\0" + line.tobytes() for line in values)
+    head = struct.pack(">IIBBBBB", *page.size, 16, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def test_grey_levels_that_are_not_finite_are_black_or_white():
+    levels = np.linspace(0, 1000, 64 * 64, dtype=np.float32).reshape(64, 64)
+    levels[0, 0], levels[0, 1], levels[0, 2] = np.inf, -np.inf, np.nan
+    shown = np.asarray(inputs.plain_page(Image.fromarray(levels)).convert("L"))
+    assert shown[0, :3].tolist() == [255, 0, 0]
+    assert shown[-1, -1] == 255 and shown[32, 0] == pytest.approx(127, abs=2)
+
+
+def test_a_row_keeps_its_empty_texts():
+    row = {"query": "what grew?", "style": "", "image": Image.new("RGBA", (64, 64))}
+    plain = inputs.plain_row(row)
+    assert (plain["query"], plain.get("style", "")) == ("what grew?", "") and plain["image"].mode == "RGB"
+
+
+def test_half_a_character_and_a_long_query_of_few_characters():
+    assert inputs.plain_query("hello\ud800") == "hello?"
+    with pytest.warns(UserWarning, match="4,900 characters: a model may cut it off"):
+        inputs.plain_query("売" * 4900)
+
+
+def test_nothing_to_score_and_ids_that_are_none():
+    full = corpus(PICTURES / "page.png")
+    with pytest.raises(ValueError, match="0 queries and 1 pages: nothing to score"):
+        retrieval_task(asked().select([]), full)
+    with pytest.raises(ValueError, match="1 queries and 0 pages"):
+        retrieval_task(asked(), full.select([]))
+    unnamed = asked().remove_columns("query_id").add_column("query_id", [float("nan")])
+    with pytest.raises(ValueError, match="query_id nan is no id"):
+        retrieval_task(unnamed, full)
 
 
 def test_a_page_is_decoded_once(monkeypatch):

@@ -53,7 +53,7 @@ def test_the_processor_keeps_the_size():
 def test_renders_every_page_once_more_alike():
     pdf = PDFS[0]
     images = pages.render_pdf(pdf, SMALL)
-    assert len(images) == pages.page_count(pdf)
+    assert len(images) == len(pages.pdf_texts(pdf))
     for number, image in enumerate(images, 1):
         assert image.mode == "RGB" and image.width * image.height <= SMALL
         assert image.tobytes() == pages.render_page(pdf, number, SMALL).tobytes()
@@ -70,7 +70,6 @@ def test_text_layer(tmp_path):
     canvas.rect(20, 20, 100, 100)
     canvas.showPage()
     canvas.save()
-    assert pages.page_text(tmp_path / "two.pdf", 1) == "Quiet Heron"
     assert pages.pdf_texts(tmp_path / "two.pdf") == ["Quiet Heron", ""]
 
 
@@ -79,9 +78,9 @@ def test_a_file_that_does_not_open(tmp_path, content):
     broken = tmp_path / "broken.pdf"
     broken.write_bytes(content)
     for call in (
-        pages.page_count,
+        pages.pdf_texts,
         lambda pdf: pages.render_pdf(pdf, SMALL),
-        lambda pdf: pages.page_text(pdf, 1),
+        lambda pdf: pages.render_page(pdf, 1, SMALL),
     ):
         with pytest.raises(ValueError, match=r"broken\.pdf does not open as a PDF.*fresh copy"):
             call(broken)
@@ -96,8 +95,8 @@ def test_a_truncated_pdf_is_named(tmp_path):
 
 def test_a_missing_file_or_page():
     with pytest.raises(FileNotFoundError, match="nowhere.pdf"):
-        pages.page_count("nowhere.pdf")
-    count = pages.page_count(PDFS[0])
+        pages.pdf_texts("nowhere.pdf")
+    count = len(pages.pdf_texts(PDFS[0]))
     for number in (0, -1, count + 1):
         with pytest.raises(IndexError, match=f"no page {number}: its pages are 1 to {count}"):
             pages.render_page(PDFS[0], number, SMALL)

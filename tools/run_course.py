@@ -27,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from helpers import hardware  # noqa: E402
 from helpers.course import ledger  # noqa: E402
 from helpers.course.profiles import check_profile, get_profile, run_dir  # noqa: E402
 from helpers.hardware import HEADLESS  # noqa: E402
@@ -316,6 +317,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     folder = run_dir(profile)
     say(f"{len(notebooks)} notebooks, profile {profile.name}, into {shown_path(folder)}")
+    if hardware.device() == "cpu" and not hardware.use_bf16():
+        say("This CPU has no bfloat16 products: trainings take about twice the time that README gives.")
     started = time.perf_counter()
     for number, notebook in enumerate(notebooks, start=1):
         say(f"[{number}/{len(notebooks)}] {notebook.stem}")
