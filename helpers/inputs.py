@@ -73,7 +73,8 @@ def plain_page(page, max_pixels: int | None = None, name: str | None = None) -> 
                 page = Image.open(BytesIO(page if isinstance(page, bytes) else Path(page).read_bytes()))
             width, height = page.size
             if max_pixels is None and width * height > _LARGEST:
-                raise ValueError(f"it has {width:,} x {height:,} pixels, and max_pixels is None")
+                fix = "dataset.map(inputs.plain_row, fn_kwargs={'max_pixels': 600 * 600})"
+                raise ValueError(f"it has {width:,} x {height:,} pixels. Give max_pixels; for rows: {fix}")
             page.load()
         frames = getattr(page, "n_frames", 1)
         if frames > 1 and page.tell() == 0:

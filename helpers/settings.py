@@ -68,8 +68,7 @@ class Settings:
     batch_size: int = 64  # queries that share their negatives in one step
     # A gradient cache: for batches that do not fit in memory, at the price of a second pass.
     cached_loss: bool = True
-    # What the cache sends through at once changes memory and speed, not the gradient. In tokens: as many
-    # texts or pages as have so many together (a page of 600 x 600 pixels has some 380).
+    # Tokens that the cache sends through at once (a page of 600 x 600 pixels has some 380): speed and memory.
     mini_batch_num_tokens: int = 3072
     mini_batch_size: int = 1  # in rows: where the two are compared
     scale: float = 20.0  # 1 / temperature of the loss

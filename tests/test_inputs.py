@@ -1,5 +1,6 @@
 """What real files do: PDF files, pictures and queries of kinds that people report."""
 
+import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 from sentence_transformers.base.modality import infer_modality
 
-from helpers import copies, inputs, pages, plots
+from helpers import checks, copies, inputs, pages, plots
 from helpers.course.profiles import ROOT
 from helpers.dataset import retrieval_task
 
@@ -234,10 +235,19 @@ def test_what_is_no_page_is_named():
         ("nowhere.png", "nowhere.png does not open as a page: .*No such file"),
         (None, "The picture is missing"),
         (Image.new("RGB", (10, 300)), "The picture has 10 x 300 pixels: a page has at least 32 a side"),
-        (Image.new("1", (10_000, 10_000)), "it has 10,000 x 10,000 pixels, and max_pixels is None"),
+        (Image.new("1", (10_000, 10_000)), "it has 10,000 x 10,000 pixels. Give max_pixels; for rows: .*map"),
     ):
         with pytest.raises(ValueError, match=message):
             inputs.plain_page(file)
+
+
+def test_the_remedy_for_rows_of_large_pages_makes_them_small():
+    rows = datasets.Dataset.from_dict({"query": ["what grew?"], "image": [Image.new("1", (8_000, 8_000))]})
+    with pytest.raises(ValueError) as error:
+        checks.readable_rows(rows)
+    code = re.search(r"dataset\.map\(.*?\}\)", str(error.value))[0]
+    small = eval(code, {"dataset": rows, "inputs": inputs})
+    assert checks.readable_rows(small) == 1 and small[0]["image"].size[0] <= 600
     assert inputs.plain_page(Image.new("1", (10_000, 10_000)), BUDGET)
 
 

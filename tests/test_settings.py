@@ -139,3 +139,9 @@ def test_path_is_a_folder_or_a_hub_id(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path / "project" / "models")
     assert own.path("own") == below
     assert own.models == ("models/own", own.vlm_model, own.reranker_model)
+
+
+def test_what_a_tier_changes_can_be_given_at_once():
+    """As README's Copy says."""
+    small_card = Settings(embedding_model="some/model", **TIERS["24gb"])
+    assert (small_card.adapter_rank, small_card.learning_rate) == (32, small_card.adapter_learning_rate)
