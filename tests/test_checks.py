@@ -141,7 +141,7 @@ def run(notebook: dict, runs, **parameters) -> str:
     """Run a copy of notebook 04 for a few steps."""
     file = runs / "copy.ipynb"
     file.write_text(json.dumps(notebook), encoding="utf-8")
-    settings = {"TRAIN_ROWS": 32, "BATCH_SIZE": 4, "MINI_BATCH_SIZE": 4, "MAX_STEPS": 2} | parameters
+    settings = {"TRAIN_ROWS": 32, "BATCH_SIZE": 4, "MAX_STEPS": 2} | parameters
     return papermill(file, runs, **settings)
 
 

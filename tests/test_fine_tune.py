@@ -7,7 +7,7 @@ from transformers import TrainerCallback
 
 from helpers.course.data import load_queries
 from helpers.course.profiles import get_profile
-from tests.conftest import COURSE_PASSES
+from tests.conftest import COURSE
 from tools.fine_tune import _without, fine_tune, unseen_terms, whole_training
 
 
@@ -26,7 +26,7 @@ def test_the_first_steps_are_those_of_notebook_04(course):
     history = json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     first = next(entry for entry in history if "loss" in entry)
     stopped = UntilFirstLog()
-    profile = get_profile("small", num_train_epochs=COURSE_PASSES)
+    profile = get_profile("small", **COURSE)
     fine_tune(whole_training(profile), callbacks=[stopped])
     assert stopped.step == first["step"] >= 2
     assert stopped.loss == pytest.approx(float(first["loss"]), rel=1e-3)
