@@ -21,7 +21,6 @@ import numpy as np
 
 Run = Mapping[str, "Mapping[str, float] | Sequence[str]"]
 Relevant = Mapping[str, "set[str] | Mapping[str, float]"]
-Precision = Literal["float32", "int8", "binary", "binary, rescored"]
 
 
 class Interval(NamedTuple):
@@ -42,6 +41,7 @@ class Interval(NamedTuple):
             return f"{one} is ahead of {other}, by more than the choice of queries explains."
         if self.high < 0:
             return f"{one} is behind {other}, by more than the choice of queries explains."
+        one = one.replace("The ", "the ", 1)  # within a sentence
         return f"The interval holds 0: neither {one} nor {other} is shown to be ahead."
 
 
@@ -75,61 +75,11 @@ def rank(
     if similarity not in ("cosine", "dot"):
         raise ValueError(f"There is no similarity {similarity!r}: cosine or dot.")
     scale = similarity == "cosine"
-    queries, pages = _fitting(query_embeddings, page_embeddings, query_ids, page_ids, dim, scale)
-    return _best(queries @ pages.T, query_ids, page_ids, k)
+    queries, pages = fitting(query_embeddings, page_embeddings, query_ids, page_ids, dim, scale)
+    return best_pages(queries @ pages.T, query_ids, page_ids, k)
 
 
-def rank_stored(
-    query_embeddings,
-    page_embeddings,
-    query_ids: Sequence[str],
-    page_ids: Sequence[str],
-    precision: Precision,
-    k: int = 100,
-    dim: int | None = None,
-    oversample: int = 4,
-) -> dict[str, dict[str, float]]:
-    """Like `rank`, with the pages stored in fewer bits, as the library's `quantize_embeddings` stores them.
-
-    "int8" keeps a byte a number, one of 256 equal steps between a dimension's extremes on these pages;
-    queries stay in float32. "binary" keeps signs, of queries too; the score is the number of equal bits.
-    "binary, rescored" orders the best `oversample` * `k` of those by the float32 query against the signs
-    (Yamada et al., "Efficient passage retrieval with hashing for open-domain question answering", ACL 2021).
-
-    Raises:
-        ValueError: as `rank`; and a precision of another name.
-    """
-    from sentence_transformers.util.quantization import quantize_embeddings
-
-    queries, pages = _fitting(query_embeddings, page_embeddings, query_ids, page_ids, dim)
-    if precision == "float32":
-        return _best(queries @ pages.T, query_ids, page_ids, k)
-    if precision == "int8":
-        low, high = pages.min(axis=0), pages.max(axis=0)
-        codes = quantize_embeddings(pages, "int8", ranges=np.vstack([low, high]))
-        middles = low + (codes.astype(np.float32) + 128.5) * (high - low) / 255
-        return _best(queries @ middles.T, query_ids, page_ids, k)
-    if precision not in ("binary", "binary, rescored"):
-        raise ValueError(f"There is no precision {precision!r}: float32, int8, binary, or binary, rescored.")
-    size = pages.shape[1]
-    bits = [
-        np.unpackbits(quantize_embeddings(rows, "ubinary"), axis=1)[:, :size] for rows in (queries, pages)
-    ]
-    query_signs, page_signs = (2.0 * part.astype(np.float32) - 1 for part in bits)
-    equal_bits = (query_signs @ page_signs.T + size) / 2
-    if precision == "binary":
-        return _best(equal_bits, query_ids, page_ids, k)
-    first = _best(equal_bits, query_ids, page_ids, oversample * k)
-    place = {page_id: index for index, page_id in enumerate(page_ids)}
-    result = {}
-    for query_id, query in zip(query_ids, queries):
-        candidates = list(first[query_id])
-        scores = query @ page_signs[[place[page_id] for page_id in candidates]].T
-        result |= _best(scores[None], [query_id], candidates, k)
-    return result
-
-
-def _fitting(
+def fitting(
     query_embeddings, page_embeddings, query_ids, page_ids, dim, scale: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Both as float32 rows, of length 1 if `scale`, checked against their ids."""
@@ -147,7 +97,7 @@ def _fitting(
     return queries, pages
 
 
-def _best(matrix: np.ndarray, query_ids: Sequence[str], page_ids: Sequence[str], k: int | None) -> dict:
+def best_pages(matrix: np.ndarray, query_ids: Sequence[str], page_ids: Sequence[str], k: int | None) -> dict:
     """The `k` best pages of each row of a (queries, pages) matrix of scores, equal scores by page id."""
     alphabetical = np.argsort(np.argsort(np.asarray(page_ids, dtype=object), kind="stable"), kind="stable")
     result = {}

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import pypdfium2
@@ -163,6 +163,21 @@ def pdf_texts(pdf: str | Path) -> list[str]:
     return _each_page(pdf, lambda document, number: _open_text(document, pdf, number), "")
 
 
+class Line(NamedTuple):
+    """A line of a page's text layer, its size of type in points, and whether it runs from left to right."""
+
+    text: str
+    size: float
+    level: bool
+
+
+def pdf_lines(pdf: str | Path) -> list[tuple[tuple[float, float], list[Line]] | None]:
+    """Of every page, in order, its (width, height) in points and its lines; None for one that cannot be read,
+    with a warning. Raises as `open_pdf`.
+    """
+    return _each_page(pdf, lambda document, number: _open_lines(document, pdf, number), None)
+
+
 def _each_page(pdf: str | Path, read: Callable[[pypdfium2.PdfDocument, int], object], missing) -> list:
     """What `read` gives for each page number of an opened file; `missing` for a page that cannot be read."""
     pages = []
@@ -227,7 +242,31 @@ def _open_text(document: pypdfium2.PdfDocument, pdf: str | Path, number: int) ->
         layer = page.get_textpage()
         text = layer.get_text_bounded()
         layer.close()
-    return _DROPPED.sub("", text.replace("\r\n", "\n")).translate(_LIGATURES).strip()
+    return _plain(text.replace("\r\n", "\n"))
+
+
+def _plain(text: str) -> str:
+    return _DROPPED.sub("", text).translate(_LIGATURES).strip()
+
+
+def _open_lines(document: pypdfium2.PdfDocument, pdf: str | Path, number: int):
+    from pypdfium2 import raw
+
+    with _page(document, pdf, number) as page:
+        layer, matrix = page.get_textpage(), raw.FS_MATRIX()
+        signs = [raw.FPDFText_GetUnicode(layer, i) for i in range(layer.count_chars())]
+        lines, start = [], 0
+        for end, sign in enumerate([*signs, 10]):
+            if sign not in (10, 13):
+                continue
+            text = _plain("".join(map(chr, signs[start:end])))
+            if text:
+                raw.FPDFText_GetMatrix(layer, start, matrix)
+                size = raw.FPDFText_GetFontSize(layer, start) * math.hypot(matrix.c, matrix.d)
+                lines.append(Line(text, size, abs(matrix.b) <= abs(matrix.a)))
+            start = end + 1
+        layer.close()
+        return page.get_size(), lines
 
 
 def _render(page: pypdfium2.PdfPage, max_pixels: int) -> Image.Image:

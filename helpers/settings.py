@@ -55,7 +55,8 @@ class Settings:
     name: str = "own"
     vlm_model: str = "Qwen/Qwen3-VL-2B-Instruct"
     reranker_model: str | None = "Qwen/Qwen3-VL-Reranker-2B"  # where rerankers start; None: `vlm_model`
-    dataset: str | None = None  # a data set on the hub; None: rows that are on this machine
+    dataset: str | None = None  # a data set on the hub; None: documents that are on this machine
+    collection: str | None = None  # their folder, in the form of `helpers.collection`; None: the course's own
     # Page images: the processor scales each page so that its pixel count lies between these two.
     min_pixels: int = 28 * 28
     max_pixels: int = 600 * 600

@@ -196,10 +196,11 @@ def _save_dataset(cache: Path, repo_id: str, config: str, rows: int) -> None:
     had been prepared there.
     """
     folder = cache.parent / "pages"
-    split = data._build_split(config, SMALL.max_pixels, folder, limit=rows).select_columns(COLUMNS)
+    bundled = data.bundled(SMALL.max_pixels, folder)
+    split = bundled.split(config, limit=rows).select_columns(COLUMNS)
     table = {name: undecoded(split, name)[name][:] for name in COLUMNS[1:]}
     if config == "train":  # as expected of the published one, it holds pages that are scored
-        scored = data._build_split("eval", SMALL.max_pixels, folder, limit=3)
+        scored = bundled.split("eval", limit=3)
         table["negative_0"][:3] = undecoded(scored, "image")["image"][:]
     table = {name: [_jpeg(page["path"]) for page in pages] for name, pages in table.items()}
     split = datasets.Dataset.from_dict({"query": split["query"][:]} | table)

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import audit, checks, copies, dataset
+from helpers import checks, copies, dataset
 from helpers.course import data
 from helpers.course.profiles import get_profile
+from tools import audit
 
 SMALL = get_profile("small")
 
@@ -15,7 +16,7 @@ SMALL = get_profile("small")
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory):
     """A few queries of dev and their pages, hard negatives included."""
-    return data._build_split("dev", SMALL.max_pixels, tmp_path_factory.mktemp("dev"), limit=12)
+    return data.bundled(SMALL.max_pixels, tmp_path_factory.mktemp("dev")).split("dev", limit=12)
 
 
 def corpus_of(pictures: dict) -> datasets.Dataset:

@@ -74,7 +74,8 @@ def test_a_copied_project_trains_evaluates_saves_and_reloads(tmp_path):
     start, end = own.index("ROWS = ["), own.index("\n]\n") + 3
     own = f"{own[:start]}ROWS = {rows!r}\n{own[end:]}"
     own = re.sub(r"^OTHERS = .*$", f"OTHERS = {others!r}", own, flags=re.MULTILINE)
-    (tmp_path / "own_rows.py").write_text(own, encoding="utf-8")
+    (tmp_path / "make_collection.py").write_text(own, encoding="utf-8")
+    subprocess.run([sys.executable, "make_collection.py"], cwd=tmp_path, check=True)
     code, lines = edited("\n\n".join(cells()))
     assert lines <= MOST_LINES
     assert "helpers.course" not in code

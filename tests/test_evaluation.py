@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import evaluation
+from tools.stored import rank_stored
 
 
 def random_run(seed, queries=40, pages=60, relevant=3):
@@ -221,22 +222,22 @@ def test_stored_in_fewer_bits():
     given = embeddings()
     truth = {f"q{i}": {f"p{i:03d}"} for i in range(30)}
     exact = evaluation.rank(*given, k=10)
-    assert evaluation.rank_stored(*given, "float32", k=10) == exact
+    assert rank_stored(*given, "float32", k=10) == exact
     scores = {
-        precision: evaluation.mean(evaluation.ndcg(evaluation.rank_stored(*given, precision, k=10), truth))
+        precision: evaluation.mean(evaluation.ndcg(rank_stored(*given, precision, k=10), truth))
         for precision in ("float32", "int8", "binary", "binary, rescored")
     }
     assert scores["int8"] == pytest.approx(scores["float32"], abs=0.02)
     assert scores["binary"] < scores["binary, rescored"] < scores["float32"]
-    coarse = evaluation.rank_stored(*given, "int8", k=10)
+    coarse = rank_stored(*given, "int8", k=10)
     for query_id, pages in exact.items():
         for page in set(pages) & set(coarse[query_id]):
             assert coarse[query_id][page] == pytest.approx(pages[page], abs=0.02)
-    bits = evaluation.rank_stored(*given, "binary", k=200, dim=16)
+    bits = rank_stored(*given, "binary", k=200, dim=16)
     page = given[1][:, :16] > 0
     assert bits["q3"] == {f"p{i:03d}": float((page[i] == (given[0][3, :16] > 0)).sum()) for i in range(200)}
     with pytest.raises(ValueError, match="no precision 'int4'"):
-        evaluation.rank_stored(*given, "int4")
+        rank_stored(*given, "int4")
 
 
 def test_one_more_run_falls_within_the_margin_nineteen_times_in_twenty():

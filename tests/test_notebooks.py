@@ -25,6 +25,7 @@ COURSE = [
     "04_train_embedding",
     "05_evaluate",
     "06_train_reranker",
+    "10_your_own_pdfs",
 ]
 MAX_BYTES = 300_000
 each_notebook = pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
@@ -345,7 +346,7 @@ def test_parameters_of_notebooks_name_settings_of_profiles():
         call = ast.parse(code(file)[2].source).body[1].value
         names = {word.arg: word.value.id for word in call.keywords}
         assert all(parameter == name.upper() for name, parameter in names.items())
-        get_profile("small", **dict.fromkeys(set(names) - {*start._FLAGS, *start._NUMBERS}))
+        get_profile("small", **dict.fromkeys(set(names) - {*start._FLAGS, *start._NUMBERS, *start._TEXTS}))
         if file.stem != "appendix_lora":  # which changes the profile of notebook 04 afterwards
             assert {*names.values(), "PROFILE"} == declared_parameters(file), "begin checks each"
 

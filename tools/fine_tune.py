@@ -85,6 +85,8 @@ class ShortTraining:
     seed: int = 12
     dtype: str = "float32"  # of the weights that are trained
     left_out: str | None = None  # of the training rows: one of LEFT_OUT
+    writer: str | None = None  # of the queries, and miner of the negatives, as `training_rows.own_rows` has
+    miner: str | None = None  # them; None: the labelled ones
 
 
 def fine_tune(
@@ -122,7 +124,7 @@ def fine_tune(
     from transformers import set_seed
 
     from helpers import checks, copies, hardware
-    from helpers.course.data import load_corpus, load_dataset
+    from helpers.course.data import load_collection, load_corpus, load_dataset
     from helpers.dataset import NEGATIVES, retrieval_task
     from helpers.evaluation import mean
 
@@ -160,6 +162,14 @@ def fine_tune(
     data = load_dataset(profile)
     if settings.left_out:
         data["train"] = _without(settings.left_out, data["train"], profile.seed)
+    made = {}
+    if settings.writer or settings.miner:
+        from tools.training_rows import own_rows
+
+        data["train"], made = own_rows(
+            load_collection(profile), profile, model, settings.writer, settings.miner,
+            settings.rows, run_dir(profile) / "fine_tune",
+        )  # fmt: skip
     columns = ["query", "image", *NEGATIVES[: settings.negatives]]
     train = _with_fault(settings, data["train"], data["dev"], columns)
     corpus = load_corpus(profile, split)
@@ -246,7 +256,7 @@ def fine_tune(
         figures["rows"] = len(train)
     if keep:
         model.save_pretrained(str(keep), create_model_card=False)
-    return figures | ({"caught": caught} if settings.fault else {})
+    return figures | made | ({"caught": caught} if settings.fault else {})
 
 
 def unseen_terms(seed: int) -> set[str]:

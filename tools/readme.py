@@ -74,6 +74,8 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
     took = f"trained in {seconds:.0f} s" if isinstance(seconds, (int, float)) else ""
     gain = _interval(interval.get("gain"))
     add("Retrieve", "text baseline (BM25)", scores.get("bm25"), "reads the text layer only")
+    read = scores.get("bm25, ocr")
+    add("Retrieve", "text baseline (BM25), scans read by OCR", read, "of pages in large, clear type")
     add("Retrieve", "retriever, base", retriever.get("base"))
     add(
         "Retrieve",
@@ -81,6 +83,10 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
         retriever.get("finetuned"),
         "; ".join(part for part in (took, f"gain, 95 % interval {gain}" if gain else "") if part),
     )
+    for how in ("fused by ranks", "fused by scores"):
+        ends = _interval(interval.get(f"{how}, against finetuned"))
+        note = f"against the retriever alone, 95 % interval {ends}" if ends else ""
+        add("Retrieve", f"retriever, fine-tuned, and BM25 with OCR, {how}", scores.get(how), note)
     adapter = results.get("appendix_lora", {})
     share, passes = adapter.get("share_of_gain"), adapter.get("passes", 1)
     longer = f", in {passes:g} passes over the rows" if passes != 1 else ""
@@ -134,6 +140,11 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
             ends = _interval(against.get(interval_of))
             note = f"against the retriever's order, 95 % interval {ends}" if ends else ""
             add("Rerank", f"{name}{part}", value, note)
+    own = results.get("10_your_own_pdfs", {})
+    labelled = own.get("ndcg@10_labelled", {})
+    for system, value in own.get("ndcg@10", {}).items():
+        note = f"on the course's labelled queries {labelled[system]:.3f}" if system in labelled else ""
+        add("Own PDFs, written queries" if labelled else "Own PDFs", system, value, note)
     if not rows:
         return "No results yet: run `make course`."
     lines = ["| task | model | NDCG@10 | |", "| --- | --- | ---: | --- |"]
@@ -164,12 +175,12 @@ def map_part(measured: Path = MEASURED, notebooks: Path = ROOT / "notebooks") ->
         lines.append(f"| [{file.stem}](notebooks/{file.name}) | **{title}** {promise} | {time} | {memory} |")
     if len(lines) == 2:
         return NOT_MEASURED
-    total = sum(figures["seconds"] for name, figures in results.items() if name[:2].isdigit())
+    total = sum(figures["seconds"] for name, figures in results.items() if re.match("0[0-6]_", name))
     if total:
         device = next(iter(results.values()))["device"]
         lines += [
             "",
-            f"The numbered ones together, which `make course` runs: {clock(total)}, on {device}, and a few "
+            f"Those from 00 to 06 together, which `make course` runs: {clock(total)}, on {device}, and a few "
             "seconds more for each to start. Memory is that of the largest process.",
         ]
     return "\n".join(lines)

@@ -29,13 +29,14 @@ sys.path.insert(0, str(ROOT))
 
 from helpers import hardware  # noqa: E402
 from helpers.course import ledger  # noqa: E402
-from helpers.course.profiles import check_profile, get_profile, run_dir  # noqa: E402
+from helpers.course.profiles import check_profile, get_profile, own_data, run_dir  # noqa: E402
 from helpers.hardware import HEADLESS  # noqa: E402
 from helpers.settings import Settings  # noqa: E402
 from tools.own_process import told  # noqa: E402
 from tools.readme import results_table  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
+PATHS = {"DATA", "PDFS", "QUERIES"}  # parameters that are paths
 SLOW_CELL_SECONDS = 5.0
 STILL_RUNNING_SECONDS = 60.0
 SCIENTIFIC = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
@@ -297,10 +298,14 @@ def main(arguments: list[str] | None = None) -> int:
     for name, value in parameters.items():
         if isinstance(value, str) and SCIENTIFIC.fullmatch(value):  # 3e-5 has no dot: text in YAML 1.1
             parameters[name] = float(value)
+    for name in PATHS & parameters.keys():  # relative to here; notebooks run in their own folder
+        if parameters[name] is not None and Path(parameters[name]).expanduser().exists():
+            parameters[name] = str(Path(parameters[name]).expanduser().resolve())
     try:
         known = {field.name for field in fields(Settings)}
         settings = {name.lower(): value for name, value in parameters.items() if name.lower() in known}
         profile = get_profile(options.profile, **settings)  # wrong values are said before any notebook runs
+        profile = own_data(profile, parameters.get("DATA"), parameters.get("PDFS"))
         notebooks = find_notebooks(options.notebooks, all_numbered=options.all)
         declared = {notebook: declared_parameters(notebook) for notebook in notebooks}
         for name in parameters:
@@ -322,7 +327,7 @@ def main(arguments: list[str] | None = None) -> int:
     started = time.perf_counter()
     for number, notebook in enumerate(notebooks, start=1):
         say(f"[{number}/{len(notebooks)}] {notebook.stem}")
-        given = {"PROFILE": profile.name} | parameters
+        given = {"PROFILE": options.profile} | parameters
         given = {name: value for name, value in given.items() if name in declared[notebook]}
         before = ledger.read(profile).get(notebook.stem)
         try:

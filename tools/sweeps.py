@@ -16,6 +16,8 @@ ablations  appendix_ablations: resolution, prompts, pooling, similarity; the bas
            encoded anew, or the short training repeated.
 forgetting appendix_ablations: weights between the base model's and the fine-tuned one's, scored on the
            course's pages and on pages of other kinds.
+rows       notebook 02: the same training with its queries written and its negatives mined, as rows of a
+           folder without labels would be.
 sabotage   appendix_sabotage: the same short training, broken on purpose, and what the checks say to it.
 transfer   no notebook yet: notebook 04's training with its weights in bfloat16, without rows of a third of
            the jargon, and without as many others; batches at equal steps and at equal pages. Nothing is
@@ -99,6 +101,14 @@ TABLES: dict[str, dict[str, Run]] = {
         for share in (0.0, 0.25, 0.5, 0.75, 1.0)
     },
     "sabotage": {fault: replace(FIRST, fault=fault) for fault in FAULTS},
+    "rows": {
+        "labelled queries": FIRST,
+        "labelled, 1 bundled negative": replace(FIRST, negatives=1),
+        "labelled, 1 mined negative": replace(FIRST, negatives=1, miner="mined"),
+        "labelled, 1 mined with a margin": replace(FIRST, negatives=1, miner="mined, margin"),
+        "written from the text layer": replace(FIRST, writer="text"),
+        "written by the small VLM": replace(FIRST, writer="vlm"),
+    },
     "transfer": {
         "notebook 04": WHOLE,
         "weights in bfloat16": replace(WHOLE, dtype="bfloat16"),

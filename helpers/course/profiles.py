@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
 from helpers.checkpoints import safetensors_problem
+from helpers.collection import Collection
 from helpers.settings import MERGER_LAYERS, TEXT_LAYERS, VISION_LAYERS, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,6 +91,31 @@ def get_profile(name: str, tier: str | None = None, **overrides) -> Settings:
     folder = _runs() / name / model
     model = folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder
     return replace(profile, embedding_model=str(model))
+
+
+def own_data(profile: Settings, data: str | None = None, pdfs: str | None = None) -> Settings:
+    """The profile for a reader's documents: `data`, a collection, or `pdfs`, a folder that one is made of.
+    Its runs go to `runs/<profile>-<folder>`. With neither it is the profile as it is.
+
+    Raises:
+        ValueError: both, or no such folder. FileNotFoundError: `data` is no collection.
+    """
+    if data is None and pdfs is None:
+        return profile
+    if data is not None and pdfs is not None:
+        raise ValueError("Set DATA or PDFS, not both.")
+    name, given = ("DATA", data) if pdfs is None else ("PDFS", pdfs)
+    places = [Path(given).expanduser().absolute(), ROOT / given]
+    place = next((place for place in places if place.is_dir()), None)
+    if place is None:
+        raise ValueError(f"{name} is {given!r}, and there is no such folder: looked for {places[0]}.")
+    if data is not None:
+        Collection.load(place)
+    own = re.sub(r"[^\w.-]+", "-", place.resolve().name).strip("-.") or "own"
+    # which other pages answer a query is not known there, so a reranker trains with a margin
+    changes = {"reranker_margin": 0.05 if profile.reranker_margin is None else profile.reranker_margin}
+    changes |= {"collection": str(place.resolve())} if data is not None else {}
+    return replace(profile, name=f"{profile.name}-{own}", dataset=None, **changes)
 
 
 def run_dir(profile: Settings | str) -> Path:

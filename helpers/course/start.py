@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 from helpers import hardware, plots
 from helpers.course import ledger
-from helpers.course.profiles import PROFILES, ROOT, check_profile, get_profile, run_dir
+from helpers.course.profiles import PROFILES, ROOT, check_profile, get_profile, own_data, run_dir
 from helpers.settings import Settings
 
 _RELOADED = ("torch", "transformers", "datasets", "numpy")  # what an install may replace while it is in use
 #: Parameters of notebooks that are no settings: True or False (or None, as it comes), or a number above 0.
 _FLAGS = ("allow_cpu", "resume", "push_to_hub", "live", "swap_losses", "from_retriever")
 _NUMBERS = ("steps", "minutes")
+_TEXTS = ("data", "pdfs", "queries", "writer", "writer_model", "license")
 _RUNNERS = ("jupyterlab", "papermill")  # they run notebooks, and others do too
 
 
@@ -30,7 +31,14 @@ class Begun(NamedTuple):
 
 
 def begin(
-    notebook: str, profile: str, *, tier: str | None = None, allow_cpu: bool = False, **overrides
+    notebook: str,
+    profile: str,
+    *,
+    tier: str | None = None,
+    allow_cpu: bool = False,
+    data: str | None = None,
+    pdfs: str | None = None,
+    **overrides,
 ) -> Begun:
     """Start a notebook: check the machine, set the seed, start its section of the ledger, make its folder.
 
@@ -39,6 +47,8 @@ def begin(
         profile: one of PROFILES.
         tier: GPU memory, one of TIERS; None: what this GPU has, where the profile asks.
         allow_cpu: run a profile that needs a GPU without one.
+        data: a collection of the reader's own; None: the profile's data.
+        pdfs: the folder of PDF files that the notebook makes one of. Both have a folder of runs of their own.
         overrides: settings in place of the profile's; None leaves one as it is. Other parameters of the
             notebook may stand among them, to be checked.
 
@@ -47,11 +57,13 @@ def begin(
             that cannot be meant. Also as `get_profile` and `check_profile`.
     """
     _check_packages()
-    _check_parameters({"allow_cpu": allow_cpu} | overrides)
-    overrides = {name: value for name, value in overrides.items() if name not in (*_FLAGS, *_NUMBERS)}
+    _check_parameters({"allow_cpu": allow_cpu, "data": data, "pdfs": pdfs} | overrides)
+    overrides = {
+        name: value for name, value in overrides.items() if name not in (*_FLAGS, *_NUMBERS, *_TEXTS)
+    }
     if tier is None and profile in PROFILES and PROFILES[profile].tier:
         tier = hardware.tier()
-    settings = get_profile(profile, tier, **overrides)
+    settings = own_data(get_profile(profile, tier, **overrides), data, pdfs)
     check_profile(settings, allow_cpu)
     if settings.tier:
         from tools import needs
@@ -73,6 +85,8 @@ def begin(
     warnings.filterwarnings("ignore", message="Passing `min_pixels`")
     plots.style()
     facts = {"profile": settings.name, "model": settings.embedding_model}
+    if settings.collection:
+        facts["data"] = settings.collection
     if settings.tier:
         facts["tier"] = settings.tier
     for name, value in (facts | hardware.describe()).items():
@@ -87,6 +101,8 @@ def _check_parameters(given: dict) -> None:
             raise ValueError(f"{name.upper()} must be True or False, not {value!r}.")
         if name in _NUMBERS and value is not None and not (isinstance(value, (int, float)) and value > 0):
             raise ValueError(f"{name.upper()} must be a number above 0, not {value!r}.")
+        if name in _TEXTS and value is not None and not (isinstance(value, str) and value.strip()):
+            raise ValueError(f"{name.upper()} must be a text or None, not {value!r}.")
 
 
 def _check_packages() -> None:
