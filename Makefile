@@ -13,6 +13,8 @@ PYTHON ?= $(or $(shell for p in python3 python3.12 python3.13 python3.11; do \
 PROFILE ?= small
 NOTEBOOKS ?=
 VENV ?= .venv
+# Processes that tests run in, with one thread each.
+WORKERS ?= 2
 BIN := $(VENV)/bin
 # One stamp per state of the lock: a second run installs nothing, a changed lock does.
 LOCK_SUM := $(shell cksum requirements.lock | cut -d ' ' -f 1)
@@ -51,7 +53,7 @@ course: $(STAMP)
 	@$(BIN)/python tools/run_course.py --profile $(PROFILE) $(if $(ALL),--all) $(NOTEBOOKS)
 
 test: $(STAMP) lint
-	@$(BIN)/python -m pytest $(if $(FAST),-m "not slow")
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(if $(FAST),-m "not slow")
 
 lint: $(STAMP)
 	@$(BIN)/python -m ruff check .

@@ -71,12 +71,31 @@ def solved(file) -> tuple[dict, int]:
     return notebook, count
 
 
+def solved_course(tmp_path_factory) -> Path:
+    """A copy of the course in which all exercises are solved."""
+    copy = tmp_path_factory.mktemp("copy")
+    for name in ("data", "helpers", "notebooks", "tools"):
+        shutil.copytree(ROOT / name, copy / name)
+    for file in NOTEBOOKS:
+        (copy / "notebooks" / file.name).write_text(json.dumps(solved(file)[0]), encoding="utf-8")
+    return copy
+
+
 class Course(NamedTuple):
     """A headless run: what it printed, its ledger, the folder with its notebooks and models."""
 
     shown: str
     results: dict
     folder: Path
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Tests of one file run in one process, those of the course's own run in the process that makes it."""
+    for item in items:
+        shared = {"course", "standin_hub"} & set(getattr(item, "fixturenames", ()))
+        own = "course" in shared and item.path.stem == "test_runner"  # its own fixture of that name
+        group = item.path.stem if own or not shared else min(shared)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -87,11 +106,7 @@ def course(tmp_path_factory) -> Course:
     minutes: no test asks how good these became, only that fine-tuning gains. No row of 03's table is measured
     again.
     """
-    copy, runs = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("runs")
-    for name in ("data", "helpers", "notebooks", "tools"):
-        shutil.copytree(ROOT / name, copy / name)
-    for file in NOTEBOOKS:
-        (copy / "notebooks" / file.name).write_text(json.dumps(solved(file)[0]), encoding="utf-8")
+    copy, runs = solved_course(tmp_path_factory), tmp_path_factory.mktemp("runs")
     given = {name.upper(): str(value) for name, value in COURSE.items()}
     given |= {"RERANKER_TRAIN_QUERIES": "200", "LIVE": "False"}
     words = [word for name, value in given.items() for word in ("-p", name, value)]

@@ -37,6 +37,8 @@ def test_every_exercise_has_a_solution(file):
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_the_solutions_solve_the_exercises(file, course, tmp_path):
     """The numbered notebooks have run with them already; an appendix runs now, on what those have left."""
+    if file.stem.startswith("10"):
+        pytest.skip("it runs on a folder of PDF files, in test_own_pdfs")
     notebook, count = solved(file)
     executed = course.folder / file.name
     if file.stem.startswith("appendix"):

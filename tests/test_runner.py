@@ -106,6 +106,19 @@ def test_a_rate_in_scientific_notation_is_a_number(course, tmp_path):
     assert made.cells[-1].outputs[0].data["text/plain"] == "6e-05"
 
 
+def test_a_path_is_taken_from_where_the_command_was_given(course, tmp_path, monkeypatch):
+    cell = new_code_cell("print(DATA, QUERIES)")
+    nbformat.write(notebook(parameters("DATA = None\nQUERIES = None"), cell), course / "00_one.ipynb")
+    (tmp_path / "mine").mkdir()
+    for name in ("documents", "queries"):
+        (tmp_path / "mine" / f"{name}.jsonl").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert run_course.main(["-p", "DATA", "mine", "-p", "QUERIES", "not/there.csv"]) == 0
+    (executed,) = tmp_path.glob("**/small-mine/00_one.ipynb")
+    assert f"{tmp_path / 'mine'} not/there.csv" in executed.read_text(encoding="utf-8")
+    assert run_course.main(["-p", "DATA", "elsewhere"]) == 2
+
+
 def test_a_wrong_name_lists_the_right_ones(course, capsys):
     nbformat.write(notebook(parameters("MAX_STEPS = None\nSEED = None")), course / "00_one.ipynb")
     nbformat.write(notebook(new_code_cell("1")), course / "appendix_two.ipynb")
