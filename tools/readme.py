@@ -123,6 +123,12 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
         note = f"change, 95 % interval {ends}" if ends and key == "finetuned" else ""
         score = elsewhere.get("ndcg@10_other", {}).get(key)
         add("Retrieve", f"retriever, {name}, on pages of other kinds", score, note)
+    unseen = elsewhere.get("by_jargon", {}).get("jargon that is left out", {})
+    if unseen:
+        base, known = unseen["base"], unseen["without as many rows"]
+        note = f"the base has {base:.3f} on them; trained on as many rows, with these terms, {known:.3f}"
+        name = "retriever, fine-tuned without a third of the jargon terms, on queries that use these"
+        add("Retrieve", name, unseen["without a third of the terms"], note)
     reranker = results.get("06_train_reranker", {})
     reranked, against = reranker.get("ndcg@10", {}), reranker.get("ci95", {})
     add("Rerank", "the retriever's own order", reranked.get("retriever"))
