@@ -12,6 +12,7 @@ import pytest
 from helpers.course import measurements, start
 from helpers.course.profiles import PROFILES, ROOT, get_profile
 from tests.conftest import NOTEBOOKS, run_course
+from tools import outputs
 from tools.outputs import WIDGET
 from tools.readme import results_table
 from tools.run_course import declared_parameters
@@ -93,7 +94,7 @@ def test_begins_as_every_notebook(file):
 def test_setup_cell_is_the_same_everywhere(file):
     cells = code(file)
     assert cells[0].source.strip() == SETUP, "the first code cell differs from tools/setup_cell.py"
-    assert cells[0].metadata.get("tags") == ["setup"]
+    assert cells[0].metadata == {"tags": ["setup"], **outputs.FOLDED}
 
 
 @each_notebook
@@ -207,7 +208,8 @@ def test_holds_no_stale_metadata(file):
     notebook = read(file)
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     for cell in notebook.cells:
-        assert set(cell.metadata) <= {"tags"}
+        folded = {"jupyter", "cellView"} if cell.metadata.get("tags") == ["setup"] else set()
+        assert set(cell.metadata) <= {"tags"} | folded
         assert "injected-parameters" not in cell.metadata.get("tags", [])
         for output in cell.get("outputs", []):
             assert WIDGET not in output.get("data", {})

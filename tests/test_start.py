@@ -83,3 +83,14 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch):
     monkeypatch.setattr(start, "version", without_peft)
     with pytest.raises(RuntimeError, match="^peft not installed: run `.*pip install -r .*requirements.txt`"):
         begin("00_start_here", "small")
+
+
+def test_the_librarys_note_that_queries_get_a_prompt_is_not_shown_as_a_warning(caplog):
+    import logging
+
+    begin("04_train_embedding", "small")
+    log = logging.getLogger("sentence_transformers.base.model")
+    log.propagate = True
+    log.warning("Default prompt name is set to 'query'. This prompt applies unless overridden.")
+    log.warning("something else")
+    assert [record.message for record in caplog.records] == ["something else"]

@@ -25,6 +25,7 @@ from tools.run_course import ROOT, NotebookFailed, find_notebooks, prepare_envir
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PROGRESS_BAR = re.compile(r"^.*\d+%\|.*(?:\n|\r|$)", re.MULTILINE)
 KEPT_CELL_METADATA = ("tags",)
+FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # in JupyterLab, in Colab
 
 
 def clean(notebook) -> None:
@@ -41,6 +42,8 @@ def clean(notebook) -> None:
         _close_gap(notebook, cell.execution_count)
     for cell in notebook.cells:
         cell.metadata = {name: cell.metadata[name] for name in KEPT_CELL_METADATA if name in cell.metadata}
+        if "setup" in cell.metadata.get("tags", []):
+            cell.metadata |= FOLDED  # it is the same in every notebook, and no reader's subject
         if cell.cell_type == "code":
             cell.outputs = [output for output in map(_clean_output, cell.outputs) if output is not None]
 

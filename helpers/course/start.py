@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import warnings
@@ -83,6 +84,8 @@ def begin(
     set_seed(settings.seed)
     # The library asks for pixel limits where a model is loaded, which is where notebooks set them.
     warnings.filterwarnings("ignore", message="Passing `min_pixels`")
+    # It says at each load that queries get the model's prompt, in a red box, as if that were a fault.
+    logging.getLogger("sentence_transformers.base.model").addFilter(_is_news)
     plots.style()
     facts = {"profile": settings.name, "model": settings.embedding_model}
     if settings.collection:
@@ -92,6 +95,10 @@ def begin(
     for name, value in (facts | hardware.describe()).items():
         print(f"{name}: {value}")
     return Begun(settings, section, output_dir)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return "Default prompt name is set" not in record.getMessage()
 
 
 def _check_parameters(given: dict) -> None:
