@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from helpers import hardware
-from helpers.course import ledger
+from helpers.course import data, ledger
 from helpers.course.profiles import PROFILES, ROOT, check_profile, get_profile
 from tests.conftest import NOTEBOOKS, STANDIN_ROWS, run_course
 from tests.test_checks import papermill, planted
@@ -57,7 +57,7 @@ def printed(file) -> str:
 
 @pytest.mark.slow
 def test_every_notebook_runs_with_the_full_profile(small_pages_course, standin_hub, tmp_path):
-    names = [file.stem for file in NOTEBOOKS if file.stem[:2].isdigit() or file.stem == "appendix_lora"]
+    names = [file.stem for file in NOTEBOOKS if re.match("0[0-6]_|appendix_lora", file.stem)]
     said, results = run_full(names, small_pages_course, tmp_path, standin_hub)
     plan = said["04_train_embedding"]
     assert re.search(
@@ -91,6 +91,24 @@ def test_the_notebooks_that_train_run_on_smaller_tiers(
     for saved in ("any_to_any", "feature_extraction"):
         folder = tmp_path / "full" / "06_train_reranker" / saved
         assert (folder / "model.safetensors").is_file() and not list(folder.glob("adapter*")), "merged"
+
+
+@pytest.mark.slow
+def test_ones_own_pdfs_on_a_smaller_tier(small_pages_course, standin_hub, tmp_path):
+    """Notebook 10, and 04 on the collection that it makes: queries written, negatives mined, an adapter."""
+    (tmp_path / "reports").mkdir()
+    for one in data.load_documents("dev")[:6]:
+        shutil.copy(data.pdf_path(one), tmp_path / "reports")
+    given = ["-p", "TIER", "24gb", "-p", "ALLOW_CPU", "true", "-p", "MAX_STEPS", "2", "--profile", "full"]
+    collection = str(tmp_path / "collections" / "reports")
+    for number, name, value in (("10", "PDFS", str(tmp_path / "reports")), ("04", "DATA", collection)):
+        runs = {"VDR_COURSE_RUNS": str(tmp_path)} | standin_hub
+        shown = run_course(number, *given, "-p", name, value, root=small_pages_course, **runs)
+        assert shown.returncode == 0, shown.stdout[-6000:]
+    results = ledger.load(tmp_path / "full-reports" / "results.json")
+    assert list(results) == ["04_train_embedding", "10_your_own_pdfs"]
+    assert results["10_your_own_pdfs"]["mined"]["rows"] > 0 and results["10_your_own_pdfs"]["verdict"]
+    assert "negative_0" in printed(tmp_path / "full-reports" / "04_train_embedding.ipynb")
 
 
 def test_what_is_asked_of_a_gpu_that_has_no_bfloat16(monkeypatch):

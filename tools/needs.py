@@ -277,6 +277,10 @@ def _adapter(profile: Settings) -> int:
     return TEXT * profile.adapter_rank * sum(map(sum, sizes))
 
 
+#: Notebooks that train as another does.
+LIKE = {"10_your_own_pdfs": "04_train_embedding"}
+
+
 def check_room(notebook: str, profile: Settings) -> None:
     """Stop where the GPU's memory, or a disk, is too small for a notebook, before anything is downloaded.
 
@@ -290,6 +294,7 @@ def check_room(notebook: str, profile: Settings) -> None:
 
     if not profile.needs_gpu or not torch.cuda.is_available():
         return
+    notebook = LIKE.get(notebook, notebook)
     found = measurements.read(FILE.stem)["needs"].get(notebook, {}).get(profile.tier)
     if not found:
         return
