@@ -51,6 +51,26 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         seeds.load(file, {})
 
 
+def test_seeds_of_the_rerankers_go_on_and_need_a_retriever(tmp_path, monkeypatch):
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="No retriever in .*run notebook 04 first"):
+        seeds.rerank(1)
+    ran = []
+    scores = {"any_to_any_mixed": 0.8, "feature_extraction_mixed": 0.7}
+    monkeypatch.setattr(seeds, "rerank", lambda seed: ran.append(seed) or {"ndcg@10": scores})
+    seeds.rerankers([1], tmp_path / "file.json")
+    seeds.rerankers([1, 2], tmp_path / "file.json")
+    assert ran == [1, 2]
+    more = json.loads((tmp_path / "file.json").read_text())["runs"]
+    table = results_table({"06_train_reranker": {"ndcg@10": {"any_to_any_mixed": 0.9}}}, more=more)
+    assert "similarity, mean of 3 seeds | 0.833 | from 0.800 to 0.900 |" in table
+    changed = json.loads((tmp_path / "file.json").read_text())
+    changed["settings"]["reranker_batch_size"] = 1
+    write_json(tmp_path / "file.json", changed)
+    with pytest.raises(ValueError, match="reranker_batch_size = 1, and now it is 32"):
+        seeds.rerankers([3], tmp_path / "file.json")
+
+
 def test_a_script_in_its_own_process_returns_its_last_line(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -27,6 +27,7 @@ from tools.own_process import told  # noqa: E402
 README = ROOT / "README.md"
 MEASURED = measurements.FOLDER / "small.json"
 SEEDS = measurements.FOLDER / "seeds.json"
+RERANKER_SEEDS = measurements.FOLDER / "reranker_seeds.json"
 NOT_MEASURED = "_Not measured yet._"
 
 
@@ -36,7 +37,8 @@ def results_part(measured: Path = MEASURED, seeds: Path = SEEDS) -> str:
     if not results:
         return NOT_MEASURED
     spread = json.loads(seeds.read_text(encoding="utf-8")) if seeds.is_file() else None
-    table = results_table(results, spread)
+    more = json.loads(RERANKER_SEEDS.read_text(encoding="utf-8"))["runs"] if RERANKER_SEEDS.is_file() else {}
+    table = results_table(results, spread, more)
     some = results.get("04_train_embedding") or next(iter(results.values()))
     versions = ", ".join(f"{name} {version}" for name, version in some["versions"].items())
     task = results.get("05_evaluate", {})
@@ -48,7 +50,7 @@ def results_part(measured: Path = MEASURED, seeds: Path = SEEDS) -> str:
     return f"{table}\n\nProfile `small`, {size}{some['device']}, seed {some['seed']}; {versions}."
 
 
-def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
+def results_table(results: Mapping, seeds: Mapping | None = None, more: Mapping | None = None) -> str:
     """Return the course's results as a Markdown table, from the sections of a ledger.
 
     Args:
@@ -58,6 +60,7 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
             each also with "_mixed" behind (added to the retriever's similarity).
         seeds: the section of a several-seed run, {"base": [...], "finetuned": [...]}: its mean and spread are
             added as a row.
+        more: seed -> figures of notebook 06 with other seeds.
     """
     rows: list[tuple[str, str, str, str]] = []
 
@@ -146,6 +149,11 @@ def results_table(results: Mapping, seeds: Mapping | None = None) -> str:
             ends = _interval(against.get(interval_of))
             note = f"against the retriever's order, 95 % interval {ends}" if ends else ""
             add("Rerank", f"{name}{part}", value, note)
+        others = [figures["ndcg@10"][mixed] for figures in (more or {}).values()]
+        if others and mixed in reranked:
+            every = [reranked[mixed], *others]
+            name = f"{name} + retriever's similarity, mean of {len(every)} seeds"
+            add("Rerank", name, sum(every) / len(every), f"from {min(every):.3f} to {max(every):.3f}")
     own = results.get("10_your_own_pdfs", {})
     labelled = own.get("ndcg@10_labelled", {})
     for system, value in own.get("ndcg@10", {}).items():

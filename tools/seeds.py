@@ -3,6 +3,8 @@
     python tools/seeds.py                     seeds 1 to 5 into data/measurements/seeds.json
     python tools/seeds.py --seeds 1 2 3       only these
     python tools/seeds.py --jobs 2            two at a time, each with its share of the cores
+    python tools/seeds.py --rerankers 1 2     notebook 06 with these seeds, on the retriever of runs/small, into
+                                              data/measurements/reranker_seeds.json
 
 Settings, rows and loss are notebook 04's; nothing is scored or saved on the way. The file is written after
 every seed, and a seed that it holds is not run again, so an interrupted run goes on where it was. Remove the
@@ -13,15 +15,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from helpers.course import ledger, measurements  # noqa: E402
-from helpers.course.profiles import check_profile, get_profile  # noqa: E402
+from helpers.course.profiles import check_profile, get_profile, run_dir  # noqa: E402
 from helpers.files import write_json  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
 from tools.fine_tune import check_held, fine_tune, held, whole_training  # noqa: E402
@@ -29,6 +35,7 @@ from tools.own_process import last_json, told  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
 FILE = measurements.FOLDER / "seeds.json"
+RERANKERS = measurements.FOLDER / "reranker_seeds.json"
 FIGURES = ("base", "finetuned", "finetuned_eighth")  # the last with an eighth of the dimensions
 
 
@@ -86,12 +93,57 @@ def one(seed: int) -> dict:
     }
 
 
+def rerank(seed: int) -> dict:
+    """The figures of notebook 06 with this seed, run on the retriever that notebook 04 has saved.
+
+    Raises:
+        FileNotFoundError: there is none. RuntimeError: the notebook stopped.
+    """
+    here = run_dir("small")
+    if not (here / "04_train_embedding" / "final").is_dir():
+        raise FileNotFoundError(
+            f"No retriever in {here}: run notebook 04 first (`make course NOTEBOOKS=04`)."
+        )
+    with tempfile.TemporaryDirectory() as runs:
+        folder = Path(runs, "small")
+        folder.mkdir()
+        for name in ("04_train_embedding", "dataset"):
+            (folder / name).symlink_to(here / name)
+        command = [sys.executable, str(ROOT / "tools" / "run_course.py"), "06", "-p", "SEED", str(seed)]
+        shown = subprocess.run(
+            command, env=os.environ | {"VDR_COURSE_RUNS": runs}, capture_output=True, text=True
+        )
+        if shown.returncode:
+            raise RuntimeError(f"Notebook 06 stopped:\n{shown.stdout[-2000:]}{shown.stderr[-2000:]}")
+        section = ledger.load(folder / "results.json")["06_train_reranker"]
+    return {name: section[name] for name in ("ndcg@10", "ci95", "train_seconds", "device", "versions")}
+
+
+def rerankers(seeds: list[int], file: Path = RERANKERS) -> None:
+    """Add seeds of notebook 06 to a file, {"settings", "runs": {seed: figures}}; one that it has is not run."""
+    profile = get_profile("small")
+    settings = held(profile) | {
+        name: value for name, value in asdict(profile).items() if name.startswith("reranker")
+    }
+    settings = json.loads(json.dumps(settings))
+    measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    check_held(file, measured.get("settings", settings), settings)
+    runs = measured.get("runs", {})
+    for seed in seeds:
+        if str(seed) not in runs:
+            runs[str(seed)] = rerank(seed)
+            write_json(file, {"settings": settings, "runs": runs})
+            mixed = runs[str(seed)]["ndcg@10"]
+            say(f"seed {seed}: {', '.join(f'{n} {mixed[n]:.3f}' for n in mixed if n.endswith('_mixed'))}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--jobs", type=int, default=1, help="seeds side by side")
     parser.add_argument("--file", type=Path, default=FILE)
+    parser.add_argument("--rerankers", type=int, nargs="+", metavar="SEED", help="of notebook 06 instead")
     parser.add_argument("--run", type=int, help=argparse.SUPPRESS)  # set in the processes started
     options = parser.parse_args(arguments)
     if options.run is not None:
@@ -102,6 +154,9 @@ def main(arguments: list[str] | None = None) -> int:
         measured = load(options.file, held(profile))
         prepare_environment(profile)
         check_profile(profile)
+        if options.rerankers:
+            rerankers(options.rerankers)
+            return 0
         threads = max(1, cores() // options.jobs) if options.jobs > 1 else None
         left = [seed for seed in options.seeds if seed not in measured["seeds"]]
         with ThreadPoolExecutor(options.jobs) as pool:
