@@ -3,8 +3,8 @@
     python tools/seeds.py                     seeds 1 to 5 into data/measurements/seeds.json
     python tools/seeds.py --seeds 1 2 3       only these
     python tools/seeds.py --jobs 2            two at a time, each with its share of the cores
-    python tools/seeds.py --rerankers 1 2     notebook 06 with these seeds, on the retriever of runs/small, into
-                                              data/measurements/reranker_seeds.json
+    python tools/seeds.py --rerankers 1 2     notebook 06 with these seeds, on the retriever of runs/small,
+                                              into data/measurements/reranker_seeds.json
 
 Settings, rows and loss are notebook 04's; nothing is scored or saved on the way. The file is written after
 every seed, and a seed that it holds is not run again, so an interrupted run goes on where it was. Remove the
@@ -120,7 +120,7 @@ def rerank(seed: int) -> dict:
 
 
 def rerankers(seeds: list[int], file: Path = RERANKERS) -> None:
-    """Add seeds of notebook 06 to a file, {"settings", "runs": {seed: figures}}; one that it has is not run."""
+    """Add seeds of notebook 06 to a file, {"settings", "runs": {seed: figures}}; those it has are not run."""
     profile = get_profile("small")
     settings = held(profile) | {
         name: value for name, value in asdict(profile).items() if name.startswith("reranker")
