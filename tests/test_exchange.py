@@ -35,6 +35,20 @@ def test_rows_have_the_public_columns_and_stand_alone(collection, tmp_path):
     assert rows[0]["image"].tobytes() == collection.split("dev")[0]["image"].tobytes()
 
 
+def test_rows_there_and_back_hold_each_page_once(collection, tmp_path):
+    exchange.export_rows(collection, tmp_path / "rows", "dev")
+    again = exchange.import_rows(tmp_path / "rows", tmp_path / "again")
+    again = Collection.load(tmp_path / "again", PIXELS)
+    wanted, rows = collection.split("dev"), again.split("train")
+    assert rows["query"][:] == wanted["query"][:] and rows.column_names[:6] == list(COLUMNS)
+    for name in ("image", "negative_3"):
+        assert rows[2][name].tobytes() == wanted[2][name].tobytes()
+    named = {page for query in collection.queries for page in (query["page_ids"][0], *query["negative_ids"])}
+    assert len(again.documents) == len(named)
+    with pytest.raises(FileNotFoundError, match="has no Parquet file with columns query and image"):
+        exchange.import_rows(tmp_path, tmp_path / "out")
+
+
 def test_beir_tables_there_and_back(collection, tmp_path):
     sizes = exchange.export_beir(collection, tmp_path / "beir", "dev")
     qrels = datasets.Dataset.from_parquet(str(tmp_path / "beir" / "qrels" / "test.parquet"))

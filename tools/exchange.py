@@ -3,6 +3,7 @@
     python tools/exchange.py rows runs/collections/reports rows/    train rows: query, image, negative_0 ...
     python tools/exchange.py beir runs/collections/reports beir/    the eval split: corpus, queries and qrels
     python tools/exchange.py from-beir beir/ my-collection/         the way back: pages become PNG files
+    python tools/exchange.py from-rows rows/ my-collection/         the same for rows; a page is there once
 
 A table is a Parquet file. Nothing is sent anywhere. Pages are pictures of documents: before you push a folder
 to a hub, be sure that everybody may see them.
@@ -11,6 +12,7 @@ to a hub, be sure that everybody may see them.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 from pathlib import Path
 
@@ -18,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from helpers.collection import Collection  # noqa: E402
-from helpers.dataset import COLUMNS  # noqa: E402
+from helpers.dataset import COLUMNS, check_columns  # noqa: E402
 from helpers.inputs import plain_page  # noqa: E402
 from tools.own_process import told  # noqa: E402
 
@@ -72,14 +74,8 @@ def import_beir(folder: Path, target: Path, split: str = "eval") -> Collection:
         if not files:
             raise FileNotFoundError(f"{folder / name} has no Parquet file: a table {name!r} is needed.")
         tables[name] = datasets.Dataset.from_parquet(list(map(str, files)))
-    documents, page_of = [], {}
-    (target / "pdfs").mkdir(parents=True, exist_ok=True)
-    for number, row in enumerate(tables["corpus"], 1):
-        document, file = f"page-{number:06d}", f"page-{number:06d}.png"
-        plain_page(row["image"], name=f"Page {row['corpus-id']!r}").save(target / "pdfs" / file)
-        page_of[row["corpus-id"]] = f"{document}-p01"
-        page = {"number": 1, "scanned": True, "corpus_id": str(row["corpus-id"])}
-        documents.append({"document_id": document, "file": file, "split": split, "pages": [page]})
+    kept = _Pages(target, split)
+    page_of = {row["corpus-id"]: kept.add(row["image"], row["corpus-id"]) for row in tables["corpus"]}
     answers: dict[str, list[str]] = {}
     for row in tables["qrels"]:
         if row["score"] > 0:
@@ -91,9 +87,57 @@ def import_beir(folder: Path, target: Path, split: str = "eval") -> Collection:
         for row in tables["queries"]
         if row["query-id"] in answers
     ]
-    collection = Collection(documents, queries, target)
-    collection.save(target)
-    return collection
+    return kept.collection(queries)
+
+
+def import_rows(folder: Path, target: Path, split: str = "train") -> Collection:
+    """Make a collection of rows with the public columns: query, image and, where they are, negative_*.
+
+    Raises:
+        FileNotFoundError: no Parquet file. ValueError: a column that is missing.
+    """
+    import datasets
+
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise FileNotFoundError(f"{folder} has no Parquet file with columns query and image.")
+    rows = datasets.Dataset.from_parquet(list(map(str, files)))
+    columns = [name for name in COLUMNS if name in rows.column_names]
+    check_columns(rows.select_columns(columns), COLUMNS[:2])
+    kept, queries = _Pages(target, split), []
+    for number, row in enumerate(rows):
+        positive, *wrong = (kept.add(row[name], f"{name} of row {number}") for name in columns[1:])
+        query = {"query_id": f"row-{number:06d}", "query": row["query"], "page_ids": [positive]}
+        queries.append(query | ({"negative_ids": wrong} if wrong else {}))
+    return kept.collection(queries)
+
+
+class _Pages:
+    """Pages as PNG files in a folder, each picture once, a document each."""
+
+    def __init__(self, target: Path, split: str) -> None:
+        self.target, self.split = target, split
+        self.documents: list[dict] = []
+        self.known: dict[bytes, str] = {}
+        (target / "pdfs").mkdir(parents=True, exist_ok=True)
+
+    def add(self, picture, name) -> str:
+        """The id of the page."""
+        picture = plain_page(picture, name=f"Page {name!r}")
+        key = hashlib.blake2b(f"{picture.size}".encode() + picture.tobytes(), digest_size=16).digest()
+        if key not in self.known:
+            document = f"page-{len(self.known) + 1:06d}"
+            picture.save(self.target / "pdfs" / f"{document}.png")
+            page = {"number": 1, "scanned": True, "name": str(name)}
+            line = {"document_id": document, "file": f"{document}.png", "split": self.split, "pages": [page]}
+            self.documents.append(line)
+            self.known[key] = f"{document}-p01"
+        return self.known[key]
+
+    def collection(self, queries: list[dict]) -> Collection:
+        made = Collection(self.documents, queries, self.target)
+        made.save(self.target)
+        return made
 
 
 def _embedded(table):
@@ -114,14 +158,15 @@ def _embedded(table):
 def main(arguments: list[str] | None = None) -> int:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
-    parser.add_argument("form", choices=("rows", "beir", "from-beir"))
+    parser.add_argument("form", choices=("rows", "beir", "from-beir", "from-rows"))
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--split", help="train for rows, eval for beir")
     options = parser.parse_args(arguments)
     try:
-        if options.form == "from-beir":
-            made = import_beir(options.source, options.target, options.split or "eval")
+        if options.form.startswith("from-"):
+            read, split = (import_beir, "eval") if options.form == "from-beir" else (import_rows, "train")
+            made = read(options.source, options.target, options.split or split)
             print(f"{len(made.documents)} pages, {len(made.queries)} queries: {options.target}")
         elif options.form == "rows":
             rows = export_rows(Collection.load(options.source), options.target, options.split or "train")
