@@ -19,14 +19,14 @@ INPUTS = ROOT / "tests" / "inputs"
 NOTEBOOK = ROOT / "notebooks" / "04_train_embedding.ipynb"
 # Few pages to be scored with, so that a copy of the notebook takes seconds.
 SHORTER = {
-    'data["dev"].select(range(min(64, len(data["dev"]))))': 'data["dev"].select(range(8))',
-    'eval_dataset = data["eval"]': 'eval_dataset = data["eval"].select(range(8))',
-    'eval_corpus = load_corpus(profile, "eval")': 'eval_corpus = load_corpus(profile, "eval")\n'
+    "dev_rows.select(range(min(64, len(dev_rows))))": "dev_rows.select(range(8))",
+    "negatives = [": "eval_dataset = eval_dataset.select(range(8))\nnegatives = [",
+    'eval_corpus = collection.corpus("eval")': 'eval_corpus = collection.corpus("eval")\n'
     'answers = set().union(*eval_dataset["page_ids"])\n'
     'ids = eval_corpus["page_id"]\n'
     "eval_corpus = eval_corpus.select([i for i, page in enumerate(ids) if i < 12 or page in answers])",
 }
-TRAIN = 'train_dataset = data["train"].select_columns(columns)'
+TRAIN = "train_dataset = train_rows.select_columns(columns)"
 AS_TEXT = """
 names = [f"page-{i}.png" for i in range(len(train_dataset))]
 train_dataset = train_dataset.remove_columns("image").add_column("image", names).select_columns(columns)
@@ -43,20 +43,20 @@ def cut(row):
 train_dataset = train_dataset.map(cut)
 """
 COPIES = """
-pages = data["eval"].select(range(8))
+pages = eval_dataset.select(range(8))
 pages = pages.map(lambda row: {"image": row["image"].resize((150, 200))})
-data["train"] = datasets.concatenate_datasets([pages, data["train"].select(range(24))])
-data["train"] = data["train"].remove_columns(["page_id", "negative_ids"])
+train_rows = datasets.concatenate_datasets([pages, train_rows.select(range(24))])
+train_rows = train_rows.remove_columns(["page_id", "negative_ids"])
 """
-LOAD = "data = load_dataset(profile)"
+LOAD = 'train_rows, dev_rows, eval_dataset = (collection.split(split) for split in ("train", "dev", "eval"))'
 #: name -> ({text in the notebook: what stands there instead}, the message that the notebook stops with)
 FAULTS = {
     "an id column is left in": (
-        {TRAIN: 'train_dataset = data["train"].select_columns([*columns, "page_id"])'},
+        {TRAIN: 'train_dataset = train_rows.select_columns([*columns, "page_id"])'},
         "columns that a loss would take for inputs",
     ),
     "columns in another order": (
-        {TRAIN: 'train_dataset = data["train"].select_columns(columns[::-1])'},
+        {TRAIN: "train_dataset = train_rows.select_columns(columns[::-1])"},
         "columns are in the wrong order",
     ),
     "a query of no words": (
@@ -72,7 +72,7 @@ FAULTS = {
         "cut off or made smaller on the way",
     ),
     "evaluation pages in training": (
-        {LOAD: f'{LOAD}\ndata["train"] = data["eval"]'},
+        {LOAD: f"{LOAD}\ntrain_rows = eval_dataset"},
         "Trained on pages that the model is scored with: ",
     ),
     "evaluation pages in training, under other names": (
