@@ -62,14 +62,14 @@ def test_a_copied_project_trains_evaluates_saves_and_reloads(tmp_path):
     shutil.copytree(ROOT / "data" / "checkpoints" / "small-embedding", tmp_path / "model")
     rows, files = [], {document["document_id"]: pdf_path(document) for document in load_documents()}
     (tmp_path / "pages").mkdir()
-    for split, wanted in (("train", 24), ("dev", 8), ("eval", 8)):
+    for split, wanted in (("train", 24), ("dev", 8), ("eval", 10)):
         for query in load_queries(split)[:wanted]:
             document, number = split_page_id(query["page_ids"][0])
             name = f"pages/{page_id(document, number)}.png"
             render_page(files[document], number, 128 * 160).save(tmp_path / name)
             rows.append((query["query"], name, split))
-    others = [(name, "eval") for _, name, split in rows if split == "dev"][:2]
-    assert len(rows) == 40
+    others, rows = [row[1:] for row in rows[-2:]], rows[:-2]
+    assert len(rows) == 40 and len({name for _, name, _ in rows} | {name for name, _ in others}) == 42
     (own,) = re.findall(r"```python\n(.*?)```", section(), flags=re.DOTALL)
     start, end = own.index("ROWS = ["), own.index("\n]\n") + 3
     own = f"{own[:start]}ROWS = {rows!r}\n{own[end:]}"
