@@ -27,6 +27,7 @@ help:
 	@echo "make course    run the notebooks in order into runs/$(PROFILE)/ and print the results"
 	@echo "               PROFILE=full make course; make course ALL=1; make course NOTEBOOKS=\"04 05\""
 	@echo "make test      lint and every test, the notebooks included (FAST=1 leaves the notebook runs out)"
+	@echo "make setup     install only"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make outputs   run the committed notebooks in place and keep their outputs clean"
 	@echo "make readme    write README.md's generated parts again (FROM=runs/small/results.json takes a new ledger)"
@@ -78,5 +79,5 @@ lock:
 	  | cat - requirements.lock > requirements.lock.new && mv requirements.lock.new requirements.lock
 
 clean:
-	rm -rf runs/small runs/full runs/full-dry .pytest_cache .ruff_cache
+	rm -rf runs/small* runs/full* runs/collections .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -type d -prune -exec rm -rf {} +

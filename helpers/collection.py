@@ -107,13 +107,13 @@ class Collection:
         records = [read_lines(folder / f"{name}.jsonl") for name in ("documents", "queries")]
         return cls(*records, folder=folder, pictures=pictures, max_pixels=max_pixels)
 
-    def save(self, folder: Path) -> None:
-        """Write the collection into a folder; its PDF files stay where they are, and are named by path."""
+    def save(self, folder: Path, source: str = "") -> None:
+        """Write the collection into a folder, with `source`, where it is from; its files stay in place."""
         folder = Path(folder)
         documents = [document | {"file": str(self.file(document).resolve())} for document in self.documents]
         _write_lines(folder / "documents.jsonl", documents)
         _write_lines(folder / "queries.jsonl", self.queries)
-        _write_lines(folder / "collection.json", [{"schema": _SCHEMA}])
+        _write_lines(folder / "collection.json", [{"schema": _SCHEMA, "source": source}])
         if (self.folder / "texts.jsonl").is_file() and folder.resolve() != self.folder.resolve():
             shutil.copy(self.folder / "texts.jsonl", folder)
 

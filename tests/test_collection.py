@@ -215,7 +215,21 @@ def test_the_profile_for_ones_own_data(own, tmp_path, monkeypatch):
         own_data(small, str(tmp_path), str(tmp_path))
     with pytest.raises(FileNotFoundError, match="is no collection"):
         own_data(small, str(tmp_path))
-    assert json.loads((tmp_path / "my reports" / "collection.json").read_text()) == {"schema": 1}
+    assert json.loads((tmp_path / "my reports" / "collection.json").read_text())["schema"] == 1
+    with pytest.raises(ValueError, match="PDFS is .*that is a file: give its folder"):
+        own_data(small, pdfs=str(tmp_path / "my reports" / "queries.jsonl"))
+
+
+def test_two_folders_of_one_name_do_not_share_a_collection(own, tmp_path, monkeypatch):
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path / "runs"))
+    folders = [tmp_path / one / "reports" for one in ("here", "there")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    first = own_data(PROFILES["small"], pdfs=str(folders[0]))
+    own.save(tmp_path / "runs" / "collections" / "reports", source=str(folders[0]))
+    assert own_data(PROFILES["small"], pdfs=str(folders[0])).name == first.name == "small-reports"
+    other = own_data(PROFILES["small"], pdfs=str(folders[1]))
+    assert other.name.startswith("small-reports-") and len(other.name) == len("small-reports-") + 8
 
 
 def test_a_full_disk_is_a_sentence_and_what_is_there_stays(own, monkeypatch):

@@ -78,6 +78,7 @@ NAME = DOCUMENTS[1]["file"]
             '{"query": "a heading", "pdf": "%s", "pages": [2, 3]}\n\n{"query": "b", "pdf": "%s", "pages": 1}',
         ),
         (".csv", "Query,pdf,pages\na heading,%s,2 3\nb,%s,1\n"),
+        (".csv", "query;pdf;pages\na heading;%s;2 3\nb;%s;1\n"),
         (".tsv", "query\tpdf\tpages\na heading\t%s\t2;3\nb\t%s\t1\n"),
     ],
 )
@@ -115,7 +116,7 @@ def test_questions_of_three_kinds_of_file(stock, tmp_path, ending, text):
             '{"query_id": "one", "query": "q", "pdf": "%s", "pages": [1]}',
             "Line 2 .*query_id 'one' is there twice",
         ),
-        ('{"query": "q", "pdf": "TWICE", "pages": [1]}', "2 files have that name: write it with its folder"),
+        ('{"query": "q", "pdf": "TWICE", "pages": [1]}', "2 files are named .*: write it as in"),
     ],
 )
 def test_a_question_that_cannot_be_meant_is_named_by_its_line(stock, tmp_path, line, told):

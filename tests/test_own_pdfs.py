@@ -59,9 +59,13 @@ def test_a_folder_of_pdfs_ends_in_a_verdict(verdict):
     assert "Exercise 1: right." in text
     section = ledger.load(runs / "small-reports" / "results.json")["10_your_own_pdfs"]
     assert section["documents"] == 9 and section["verdict"] in " ".join(text.split("\n"))
-    assert {"bm25", "base", "finetuned", "fused by ranks", "fused by scores"} == set(section["ndcg@10"])
+    assert {"random order", "bm25", "base", "finetuned", "fused by ranks", "fused by scores"} == set(
+        section["ndcg@10"]
+    )
     assert all(0 <= value <= 1 for value in section["ndcg@10"].values())
-    assert "| Own PDFs | bm25 | " in shown
+    assert "| Notebook 10, own PDFs | bm25, on queries that people asked | " in shown
+    assert f"The verdict, on {section['queries']['eval']} queries: {section['verdict']}" in shown
+    assert "To read: " in shown and "small-reports/10_your_own_pdfs.ipynb" in shown
     assert not (runs / "small").exists()  # the course's own results are not touched
 
 

@@ -5,6 +5,7 @@ be used and why, whether a model could read it, and which documents to train on.
 from __future__ import annotations
 
 import csv
+import difflib
 import hashlib
 import json
 import math
@@ -102,7 +103,7 @@ def split_by_document(
         raise ValueError(
             f"All {len(queries)} queries are about {len(asked)} document(s), copies counted as one, and a "
             "model must be scored on documents that it has not trained on: three are the least. Add PDF "
-            "files of other documents, with queries."
+            "files of other documents."
         )
     members = Counter(map(root, group))
     order = sorted(members)
@@ -173,7 +174,9 @@ def _table(file: Path) -> list[tuple[int, dict]]:
     """The rows of a JSONL, CSV or TSV file, with the number of the line that each begins at."""
     text = file.read_text(encoding="utf-8-sig")
     if file.suffix.lower() in (".csv", ".tsv"):
-        reader = csv.DictReader(text.splitlines(), delimiter="\t" if file.suffix.lower() == ".tsv" else ",")
+        first = text.split("\n", 1)[0]
+        comma = ";" if ";" in first and "," not in first else ","  # as spreadsheets of some countries write
+        reader = csv.DictReader(text.splitlines(), delimiter="\t" if file.suffix.lower() == ".tsv" else comma)
         return [(reader.line_num, row) for row in reader]
     if file.suffix.lower() not in (".jsonl", ".json"):
         raise ValueError(f"{file} is no JSONL, CSV or TSV file: name it so, or save it as one.")
@@ -199,13 +202,12 @@ def _query(row: dict, by_name: dict[str, list[dict]], number: int) -> dict:
     if not any(map(str.isalnum, words)):
         raise ValueError(f"the query {words!r} has no words")
     found = by_name.get(name) or by_name.get(f"{name}.pdf") or []
-    if len(found) != 1:
-        many = (
-            f"{len(found)} files have that name: write it with its folder, as in {found[0]['name']!r}"
-            if found
-            else ""
-        )
-        raise ValueError(f"the pdf {name!r} is not among the files that can be used{many and f'; {many}'}")
+    if len(found) > 1:
+        raise ValueError(f"{len(found)} files are named {name!r}: write it as in {found[0]['name']!r}")
+    if not found:
+        near = difflib.get_close_matches(name, by_name, 1)
+        hint = f". Is it {near[0]!r}?" if near else ""
+        raise ValueError(f"the pdf {name!r} is not among the files that can be used{hint}")
     given = (
         row["pages"] if isinstance(row["pages"], list) else re.split(r"[\s,;]+", str(row["pages"]).strip())
     )

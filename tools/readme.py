@@ -78,7 +78,7 @@ def results_table(results: Mapping, seeds: Mapping | None = None, more: Mapping 
     gain = _interval(interval.get("gain"))
     add("Retrieve", "text baseline (BM25)", scores.get("bm25"), "reads the text layer only")
     read = scores.get("bm25, ocr")
-    add("Retrieve", "text baseline (BM25), scans read by OCR", read, "of pages in large, clear type")
+    add("Retrieve", "text baseline (BM25), scans read by OCR", read)
     add("Retrieve", "retriever, base", retriever.get("base"))
     add(
         "Retrieve",
@@ -89,7 +89,7 @@ def results_table(results: Mapping, seeds: Mapping | None = None, more: Mapping 
     for how in ("fused by ranks", "fused by scores"):
         ends = _interval(interval.get(f"{how}, against finetuned"))
         note = f"against the retriever alone, 95 % interval {ends}" if ends else ""
-        add("Retrieve", f"retriever, fine-tuned, and BM25 with OCR, {how}", scores.get(how), note)
+        add("Retrieve", f"retriever, fine-tuned, and BM25, {how}", scores.get(how), note)
     adapter = results.get("appendix_lora", {})
     share, passes = adapter.get("share_of_gain"), adapter.get("passes", 1)
     longer = f", in {passes:g} passes over the rows" if passes != 1 else ""
@@ -156,9 +156,13 @@ def results_table(results: Mapping, seeds: Mapping | None = None, more: Mapping 
             add("Rerank", name, sum(every) / len(every), f"from {min(every):.3f} to {max(every):.3f}")
     own = results.get("10_your_own_pdfs", {})
     labelled = own.get("ndcg@10_labelled", {})
+    of = "the course's sample" if labelled else "own PDFs"
+    asked = "queries that people asked" if own.get("queries", {}).get("given") else "written queries"
     for system, value in own.get("ndcg@10", {}).items():
-        note = f"on the course's labelled queries {labelled[system]:.3f}" if system in labelled else ""
-        add("Own PDFs, written queries" if labelled else "Own PDFs", system, value, note)
+        ends = own.get("ci95", {}).get(system)
+        note = f"95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
+        note += f"; on labelled queries {labelled[system]:.3f}" if system in labelled else ""
+        add(f"Notebook 10, {of}", f"{system}, on {asked}", value, note)
     if not rows:
         return "No results yet: run `make course`."
     lines = ["| task | model | NDCG@10 | |", "| --- | --- | ---: | --- |"]

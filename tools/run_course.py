@@ -343,7 +343,12 @@ def main(arguments: list[str] | None = None) -> int:
     took = clock(time.perf_counter() - started)
     say(f"All done in {took}. Results, from {shown_path(ledger.path(profile))}:")
     say()
-    say(results_table(ledger.read(profile)))
+    results = ledger.read(profile)
+    say(results_table(results))
+    own = results.get("10_your_own_pdfs", {})
+    if own and any(notebook.stem == "10_your_own_pdfs" for notebook in notebooks):
+        say(f"\nThe verdict, on {own['queries']['eval']} queries: {own['verdict']}")
+        say(f"To read: {shown_path(folder / '10_your_own_pdfs.ipynb')}")
     return 0
 
 

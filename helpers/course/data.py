@@ -43,9 +43,7 @@ def load_collection(profile: Settings, split: str | None = None) -> Collection |
 
 
 def bundled(max_pixels: int, pictures: Path | None = None, name: str = "") -> Collection:
-    """The bundled documents and queries; those of other kinds where `name` is `OTHER`. Pages are kept in
-    `pictures`, by default `runs/small/dataset`.
-    """
+    """The bundled documents, or those of `OTHER`; pages are kept in `pictures`, or `runs/small/dataset`."""
     lines = (list(_records(str(Path(name, f"{kind}.jsonl")))) for kind in ("documents", "queries"))
     return Collection(*lines, DATA / name, pictures or run_dir("small") / "dataset", max_pixels)
 
@@ -53,8 +51,6 @@ def bundled(max_pixels: int, pictures: Path | None = None, name: str = "") -> Co
 def load_queries(split: str | None = None) -> list[dict]:
     """The bundled queries of a split, or of all splits, as in `data/queries.jsonl`; those of `OTHER` come
     from `data/other/queries.jsonl`, and only when asked for.
-
-    Keys: query_id, query, style, split, page_ids (all that answer), document_id, negative_ids (4), jargon.
 
     Raises:
         ValueError: unknown split. FileNotFoundError: the file is missing.

@@ -5,8 +5,10 @@ in the course branches on its name.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,10 +110,18 @@ def own_data(profile: Settings, data: str | None = None, pdfs: str | None = None
     places = [Path(given).expanduser().absolute(), ROOT / given]
     place = next((place for place in places if place.is_dir()), None)
     if place is None:
-        raise ValueError(f"{name} is {given!r}, and there is no such folder: looked for {places[0]}.")
+        what = "that is a file: give its folder" if places[0].is_file() else "there is no such folder"
+        raise ValueError(f"{name} is {given!r}, and {what}. Looked for {places[0]}.")
     if data is not None:
         Collection.load(place)
     own = re.sub(r"[^\w.-]+", "-", place.resolve().name).strip("-.") or "own"
+    known = _runs() / "collections" / own / "collection.json"
+    if (
+        pdfs is not None
+        and known.is_file()
+        and json.loads(known.read_text())["source"] != str(place.resolve())
+    ):
+        own += f"-{zlib.crc32(bytes(place.resolve())):08x}"  # another folder of that name was here before
     # which other pages answer a query is not known there, so a reranker trains with a margin
     changes = {"reranker_margin": 0.05 if profile.reranker_margin is None else profile.reranker_margin}
     changes |= {"collection": str(place.resolve())} if data is not None else {}
