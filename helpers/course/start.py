@@ -19,7 +19,7 @@ _RELOADED = ("torch", "transformers", "datasets", "numpy")  # what an install ma
 #: Parameters of notebooks that are no settings: True or False (or None, as it comes), or a number above 0.
 _FLAGS = ("allow_cpu", "resume", "push_to_hub", "live", "swap_losses", "from_retriever")
 _NUMBERS = ("steps", "minutes")
-_TEXTS = ("data", "pdfs", "queries", "writer", "writer_model", "license")
+_TEXTS = ("data", "pdfs", "queries", "writer", "writer_model", "license", "train_candidates")
 _RUNNERS = ("jupyterlab", "papermill")  # they run notebooks, and others do too
 
 
