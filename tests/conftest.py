@@ -89,6 +89,7 @@ class Course(NamedTuple):
     folder: Path
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items) -> None:
     """Tests of one file run in one process, those of the course's own run in the process that makes it."""
     for item in items:
