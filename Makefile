@@ -54,7 +54,7 @@ course: $(STAMP)
 	@$(BIN)/python tools/run_course.py --profile $(PROFILE) $(if $(ALL),--all) $(NOTEBOOKS)
 
 test: $(STAMP) lint
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(if $(FAST),-m "not slow")
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(if $(FAST),-m "not slow")
 
 lint: $(STAMP)
 	@$(BIN)/python -m ruff check .

@@ -89,14 +89,28 @@ class Course(NamedTuple):
     folder: Path
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+#: Files whose tests share the course's own run, then those that take longest: they begin first.
+WITH_COURSE = ("test_notebooks", "test_exercises", "test_fine_tune")
+FIRST = (*WITH_COURSE, "test_full_profile", "test_own_pdfs", "test_checks", "test_small_checkpoint")
+
+
 def pytest_collection_modifyitems(items) -> None:
-    """Tests of one file run in one process, those of the course's own run in the process that makes it."""
-    for item in items:
-        shared = {"course", "standin_hub"} & set(getattr(item, "fixturenames", ()))
-        own = "course" in shared and item.path.stem == "test_runner"  # its own fixture of that name
-        group = item.path.stem if own or not shared else min(shared)
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Long files first."""
+    order = {stem: place for place, stem in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests of one file run in one process, and so do those that share the course's own run."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "course" if Path(file).stem in WITH_COURSE else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
