@@ -252,9 +252,10 @@ def test_nothing_branches_on_the_profiles_name(file):
 @pytest.mark.slow
 def test_course_runs_headless(course):
     shown, results, folder = course
-    assert sorted(results) == COURSE
+    default = [name for name in COURSE if name < "07"]  # 00 to 06
+    assert sorted(results) == default
     assert shown.rstrip().endswith(results_table(results))
-    assert [file.stem for file in sorted(folder.glob("*.ipynb"))] == COURSE
+    assert [file.stem for file in sorted(folder.glob("*.ipynb"))] == default
 
 
 @pytest.mark.slow
