@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "dev", "eval")
 _SCHEMA = 1  # of the folder; raise it when the meaning of a field changes
-_ROW_COLUMNS = ("query_id", "page_id", "document_id", "negative_ids", "style", "page_ids")
+ROW_COLUMNS = ("query_id", "page_id", "document_id", "negative_ids", "style", "page_ids")
 _FEW = 64  # pages: for fewer, starting processes takes longer than the work
 
 
@@ -147,7 +147,7 @@ class Collection:
         columns |= {column: [files[row[i]] for row in shown] for i, column in enumerate(pictures)}
         given = {"page_id": [page for page, *_ in shown]}
         given["document_id"] = [pages.split_page_id(page)[0] for page in given["page_id"]]
-        for column in _ROW_COLUMNS:
+        for column in ROW_COLUMNS:
             values = given.get(column) or [query.get(column) for query in asked]
             if None not in values:
                 columns[column] = values
@@ -308,8 +308,11 @@ def _render(file: Path, wanted: Sequence[tuple[int, Path]], max_pixels: int) -> 
     with pages.open_pdf(file) if is_pdf else nullcontext() as pdf:
         for number, target in wanted:
             with replacing(target) as partial:
-                page = pages.render_open_page(pdf, file, number, max_pixels) if is_pdf else file
-                plain_page(page, max_pixels).save(partial, "PNG", compress_level=1)
+                if is_pdf:
+                    picture = pages.render_open_page(pdf, file, number, max_pixels)
+                else:
+                    picture = plain_page(file, max_pixels)
+                picture.save(partial, "PNG", compress_level=1)
 
 
 def _texts(file: Path) -> list[str]:

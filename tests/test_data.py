@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from helpers import checks, copies, dataset
+from helpers.collection import ROW_COLUMNS
 from helpers.course import data
 from helpers.course.profiles import PROFILES
 from helpers.pages import split_page_id
@@ -43,7 +44,7 @@ def test_the_jargon_of_queries_is_in_the_dictionary():
 
 
 def test_columns_in_order(rows):
-    assert tuple(rows.column_names) == (*dataset.COLUMNS, *hub_data._ID_COLUMNS)
+    assert tuple(rows.column_names) == (*dataset.COLUMNS, *ROW_COLUMNS)
     dataset.check_columns(rows)
     row = rows[0]
     assert all(isinstance(row[name], Image.Image) for name in dataset.COLUMNS[1:])
@@ -145,7 +146,7 @@ def test_hub_rows_get_ids(hub):
     assert {name: len(part) for name, part in splits.items()} == {"train": 7, "dev": 2, "eval": 12}
     for part in splits.values():
         dataset.check_columns(part)
-        assert tuple(part.column_names) == (*dataset.COLUMNS, *hub_data._ID_COLUMNS)
+        assert tuple(part.column_names) == (*dataset.COLUMNS, *ROW_COLUMNS)
     assert not set(splits["train"]["query"]) & set(splits["dev"]["query"])
     assert data.load_split(hub, "dev", limit=1)["query"][:] == splits["dev"]["query"][:1]
 

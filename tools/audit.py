@@ -57,10 +57,10 @@ def leaks(
     found = []
     texts = {}
     for query, name in zip(train["query"], _names(train)):
-        texts.setdefault(_normalized(query), name)
+        texts.setdefault(normalized(query), name)
     for query, name in zip(rows["query"], _names(rows)):
-        if _normalized(query) in texts:
-            found.append(Finding("leaked query", name, texts[_normalized(query)], query))
+        if normalized(query) in texts:
+            found.append(Finding("leaked query", name, texts[normalized(query)], query))
     if "page_id" in train.column_names:
         trained = set(train["page_id"])
         if "negative_ids" in train.column_names:
@@ -104,7 +104,7 @@ def unmarked_answers(
                 found.append(Finding("unmarked answer", query, twin, f"a copy of {page}, which is marked"))
     asked: dict[str, str] = {}
     for query, text in queries.items():
-        other = asked.setdefault(_normalized(text), query)
+        other = asked.setdefault(normalized(text), query)
         if other != query:
             same = set(relevant[other]) == set(relevant[query])
             kind = "repeated query" if same else "unmarked answer"
@@ -140,7 +140,7 @@ def to_read(
     return [finding for _, finding in sorted(found)]
 
 
-def _normalized(text: str) -> str:
+def normalized(text: str) -> str:
     """A query's letters and digits, in lower case, one space between words."""
     return " ".join(re.findall(r"\w+", str(text).casefold()))
 

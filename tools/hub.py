@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from helpers.collection import SPLITS
+from helpers.collection import ROW_COLUMNS, SPLITS
 from helpers.copies import page_keys
 from helpers.course.profiles import in_cache
 from helpers.dataset import COLUMNS, NEGATIVES, check_columns, retrieval_task
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import datasets
 
 _HUB_DEV_ROWS = 150
-_ID_COLUMNS = ("query_id", "page_id", "document_id", "negative_ids", "style", "page_ids")
 
 
 class HubCollection:
@@ -119,7 +118,7 @@ def _without_pages_of(scored: Iterable[datasets.Dataset], train: datasets.Datase
 
 
 def _with_ids(rows: datasets.Dataset, split: str) -> datasets.Dataset:
-    """Add `_ID_COLUMNS` to rows from the hub. A page's id is made of its split, row and column."""
+    """Add `ROW_COLUMNS` to rows from the hub. A page's id is made of its split, row and column."""
     import datasets
 
     check_columns(rows, COLUMNS)
@@ -133,5 +132,5 @@ def _with_ids(rows: datasets.Dataset, split: str) -> datasets.Dataset:
         "style": ["hub"] * len(rows),
         "page_ids": [[page] for page in pages],
     }
-    extra = datasets.Dataset.from_dict(ids)
+    extra = datasets.Dataset.from_dict({name: ids[name] for name in ROW_COLUMNS})
     return datasets.concatenate_datasets([rows.select_columns(list(COLUMNS)), extra], axis=1)

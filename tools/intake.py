@@ -31,7 +31,6 @@ class Stock(NamedTuple):
 
     documents: list[dict]  # as in documents.jsonl; pages also have words and type: its size, in points
     left_out: list[tuple[str, str]]  # file, reason
-    root: Path
 
     def __str__(self) -> str:
         every = [page for document in self.documents for page in document["pages"]]
@@ -66,7 +65,7 @@ def read_pdfs(folder: str | Path) -> Stock:
             documents.append({"document_id": document_id, "file": str(file.resolve()), "name": name} | found)
     if not documents:
         raise ValueError(f"None of the {len(files)} PDF files in {root} can be used: {left_out[0][1]}")
-    return Stock(documents, left_out, root)
+    return Stock(documents, left_out)
 
 
 def split_by_document(
@@ -284,7 +283,7 @@ def _new_id(path: Path, taken: set[str]) -> str:
 
 
 def _look_through(file: Path) -> tuple[str, dict | str]:
-    """A file's hash, and its title and pages, or why it cannot be used."""
+    """A file's hash, and its pages, or why it cannot be used."""
     content = hashlib.blake2b(file.read_bytes(), digest_size=12).hexdigest()
     try:
         with warnings.catch_warnings():

@@ -17,9 +17,6 @@ from tools.text_search import bm25
 if TYPE_CHECKING:
     import datasets
 
-WRITERS = ("text", "vlm")
-MINERS = ("mined", "mined, margin")
-
 
 def own_rows(
     collection: Collection,
@@ -33,8 +30,8 @@ def own_rows(
     """Rows of `train` as `Collection.split` has them, and figures about them.
 
     Args:
-        writer: one of WRITERS, the text layer or the profile's vision-language model; None: labelled queries.
-        negatives: one of MINERS; None: those that the collection has, and none for written queries.
+        writer: "text", the text layer, or "vlm", the profile's own model; None: labelled queries.
+        negatives: "mined" or "mined, margin"; None: the collection's, none for written queries.
         rows: how many, drawn at random of what the filter keeps; None: all.
         keep: folder for what the vision-language model writes.
     """

@@ -24,6 +24,7 @@ from pathlib import Path
 from helpers import pages
 from helpers.collection import Collection, in_processes, pages_of, read_lines
 from helpers.evaluation import ordered
+from tools.audit import normalized
 
 REQUEST = "Write a search query for this page."  # what small-vlm has learned to answer
 #: For a large model. A query that fits many pages, or that quotes the page, teaches little.
@@ -52,7 +53,7 @@ def from_text(collection: Collection, split: str | None = None, each: int = 2, s
     for document, read in zip(documents, found):
         known = [page for page in read if page]
         name = _name(document, known)
-        common = Counter(text for _, page in known for text in {_words(line.text) for line in page})
+        common = Counter(text for _, page in known for text in {normalized(line.text) for line in page})
         for page_id, record in pages_of(document):
             page = read[record["number"] - 1]
             labels = _labels(page[1], common, name) if page else []
@@ -168,16 +169,16 @@ def filtered(
     Args:
         runs: system -> query id -> {page id: score}, over all pages that may be trained on.
     """
-    times = Counter(_words(line["query"]) for line in lines)
+    times = Counter(normalized(line["query"]) for line in lines)
     kept, out = [], Counter()
     for line in lines:
         page, own = line["page_ids"][0], line["query_id"]
         ranks = [ordered(run[own]).index(page) + 1 for run in runs.values() if page in run.get(own, ())]
         words = runs.get("bm25", {}).get(own, {})
         fitting = sum(score >= 0.95 * words[page] for score in words.values()) if page in words else 0
-        if len(_words(line["query"]).split()) < 2:
+        if len(normalized(line["query"]).split()) < 2:
             out["fewer than two words"] += 1
-        elif times[_words(line["query"])] > 1:
+        elif times[normalized(line["query"])] > 1:
             out["the same words for another page"] += 1
         elif fitting > many:
             out["fits many pages"] += 1
@@ -219,7 +220,7 @@ def hard_negatives(
 
 def _name(document: dict, read: Sequence) -> str:
     """A document's name, as its largest type says it on the first page, or its file; and its year."""
-    lines = [line for line in (read[0][1] if read else []) if line.level and len(_words(line.text)) > 2]
+    lines = [line for line in (read[0][1] if read else []) if line.level and len(normalized(line.text)) > 2]
     largest = max((line.size for line in lines), default=0.0)
     title = " ".join(line.text for line in lines if line.size > 0.9 * largest)
     if not 3 < len(title) <= 80:
@@ -240,17 +241,13 @@ def _labels(lines: Sequence, common: Counter, name: str) -> list[str]:
     body = statistics.median(line.size for line in level for _ in line.text)
     found = []
     for line in level:
-        words, letters = _words(line.text), sum(map(str.isalpha, line.text))
-        alone = common[words] == 1 and words not in _words(name)
+        words, letters = normalized(line.text), sum(map(str.isalpha, line.text))
+        alone = common[words] == 1 and words not in normalized(name)
         if alone and len(words.split()) <= 8 and letters >= max(4, 0.6 * len(line.text)):
             found.append((round(line.size / body, 1), line.text.strip(" .:;,")))
     headings = sorted((each for each in found if each[0] >= 1.2), key=lambda each: -each[0])
     short = [text for _, text in found if text[0].isupper() and " " in text]
     return list(dict.fromkeys([text for _, text in headings] or short[:1]))
-
-
-def _words(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _inside(label: str) -> str:

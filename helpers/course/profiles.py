@@ -114,17 +114,14 @@ def own_data(profile: Settings, data: str | None = None, pdfs: str | None = None
         raise ValueError(f"{name} is {given!r}, and {what}. Looked for {places[0]}.")
     if data is not None:
         Collection.load(place)
-    own = re.sub(r"[^\w.-]+", "-", place.resolve().name).strip("-.") or "own"
+    place = place.resolve()
+    own = re.sub(r"[^\w.-]+", "-", place.name).strip("-.") or "own"
     known = _runs() / "collections" / own / "collection.json"
-    if (
-        pdfs is not None
-        and known.is_file()
-        and json.loads(known.read_text())["source"] != str(place.resolve())
-    ):
-        own += f"-{zlib.crc32(bytes(place.resolve())):08x}"  # another folder of that name was here before
+    if pdfs is not None and known.is_file() and json.loads(known.read_text())["source"] != str(place):
+        own += f"-{zlib.crc32(bytes(place)):08x}"  # another folder of that name was here before
     # which other pages answer a query is not known there, so a reranker trains with a margin
     changes = {"reranker_margin": 0.05 if profile.reranker_margin is None else profile.reranker_margin}
-    changes |= {"collection": str(place.resolve())} if data is not None else {}
+    changes |= {"collection": str(place)} if data is not None else {}
     return replace(profile, name=f"{profile.name}-{own}", dataset=None, **changes)
 
 
