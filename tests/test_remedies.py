@@ -244,7 +244,7 @@ def test_a_ledger_of_another_form(monkeypatch, tmp_path):
 
 
 def test_a_vision_tower_that_is_trained():
-    from helpers.visual_tokens import keep_visual_tokens
+    from tools.visual_tokens import keep_visual_tokens
 
     ours = model()
     message = said(ValueError, keep_visual_tokens, ours)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-from helpers.visual_tokens import keep_visual_tokens
+from tools.visual_tokens import keep_visual_tokens
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "data" / "checkpoints"
 

@@ -5,7 +5,7 @@
 
 Both ways load the small reranker in float32 with a frozen vision tower, and see the same pairs in the same
 order. Plain is the library as it comes. The course's way keeps each page's visual tokens
-(`helpers.visual_tokens`) and takes the attention that `helpers.hardware.training_attention` names. Two cases:
+(`tools.visual_tokens`) and takes the attention that `helpers.hardware.training_attention` names. Two cases:
 
 * pages met before, as in a search service or from the second pass on: their tokens are there;
 * pages met for the first time, then with as many queries as notebook 06 has for a page, tower included.
@@ -39,7 +39,7 @@ from helpers import hardware  # noqa: E402
 from helpers.course import data, ledger  # noqa: E402
 from helpers.course.profiles import get_profile  # noqa: E402
 from helpers.files import write_json  # noqa: E402
-from helpers.visual_tokens import keep_visual_tokens  # noqa: E402
+from tools.visual_tokens import keep_visual_tokens  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "reranker_speed.json"
 PROMPT = "Find the page that answers the query."
