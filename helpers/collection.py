@@ -34,6 +34,7 @@ from helpers.inputs import plain_page
 
 if TYPE_CHECKING:
     import datasets
+    from PIL import Image
 
 SPLITS = ("train", "dev", "eval")
 _SCHEMA = 1  # of the folder; raise it when the meaning of a field changes
@@ -120,6 +121,17 @@ class Collection:
     def file(self, document: dict) -> Path:
         """The file of one of the documents."""
         return self.folder / "pdfs" / document["file"]  # of a whole path, only that remains
+
+    def source(self, page_id: str) -> tuple[Path, int]:
+        """The file that a page is in, and its number there. Raises KeyError: an unknown document."""
+        document, number = pages.split_page_id(page_id)
+        return self.file(self._by_id[document]), number
+
+    def page(self, page_id: str, max_pixels: int) -> Image.Image:
+        """One page at a size of its own, such as one to be read by people; nothing is kept."""
+        file, number = self.source(page_id)
+        is_pdf = file.suffix.lower() == ".pdf"
+        return pages.render_page(file, number, max_pixels) if is_pdf else plain_page(file, max_pixels)
 
     def splits(self) -> list[str]:
         """The splits that documents are in."""

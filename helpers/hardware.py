@@ -11,8 +11,6 @@ from types import MethodType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
 
 _TOGETHER = 8  # pictures of equal size that attend in one call
@@ -180,41 +178,6 @@ def peak_memory_mb(started: bool = False) -> float:
     # A process begins with its parent's figure, so a small one shows no more than `own`.
     others = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit if started else 0
     return max(own, others) / 1e6
-
-
-def kept_for_backward(model, run: Callable[[], object]) -> int:
-    """Bytes that autograd keeps for the backward pass while `run()` works, at the most; exact on any device.
-
-    `run` computes a loss and goes backward. Memory that several kept tensors share counts once, the weights
-    of `model` not at all.
-    """
-    import torch
-
-    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
-    users: dict[int, int] = {}
-    now = most = 0
-
-    class Ticket:
-        """Stands for a kept tensor; dies when autograd lets go of it."""
-
-        def __init__(self, tensor):
-            nonlocal now, most
-            storage = tensor.untyped_storage()
-            self.tensor, self.key, self.size = tensor, storage.data_ptr(), storage.nbytes()
-            users[self.key] = users.get(self.key, 0) + 1
-            if users[self.key] == 1 and self.key not in weights:
-                now += self.size
-                most = max(most, now)
-
-        def __del__(self):
-            nonlocal now
-            users[self.key] -= 1
-            if users[self.key] == 0 and self.key not in weights:
-                now -= self.size
-
-    with torch.autograd.graph.saved_tensors_hooks(Ticket, lambda ticket: ticket.tensor):
-        run()
-    return most
 
 
 def device_name() -> str:

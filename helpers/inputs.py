@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,30 +131,3 @@ def plain_row(row: Mapping, max_pixels: int | None = None) -> dict:
     texts = {name: plain_query(value) for name, value in row.items() if isinstance(value, str) and value}
     pages = {name: value for name, value in row.items() if isinstance(value, Image.Image)}
     return texts | {name: plain_page(value, max_pixels) for name, value in pages.items()}
-
-
-def page_paths(files: Sequence[str | Path]) -> list[str]:
-    """The paths, once it is sure that the library opens each as a picture and shows it as `plain_page` does.
-
-    By its path the library opens a file of few formats only; the name of another is embedded as text.
-
-    Raises:
-        ValueError: a file that it would not open, or show otherwise, and how to save it; or no page.
-    """
-    from PIL import ExifTags, Image
-    from sentence_transformers.base.modality import infer_modality
-
-    files = [files] if isinstance(files, (str, Path)) else files
-    for file in dict.fromkeys(map(str, files)):
-        plain_page(file)
-        with Image.open(file) as image:
-            deep = ";16" in str(image.tile)  # bits of a colour; said before the picture is read
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-            still = image.format in ("PNG", "JPEG", "WEBP") and getattr(image, "n_frames", 1) == 1
-            misread = deep or turned or read_otherwise(image) or not still
-        if misread or infer_modality(file) != "image":
-            raise ValueError(
-                f"By its path the library would not read {file} as the page that it shows. Save it as PNG: "
-                f"plain_page({file!r}).save({str(Path(file).with_suffix('.png'))!r})."
-            )
-    return list(map(str, files))

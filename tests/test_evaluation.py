@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from helpers import evaluation
+from tools import spread
 from tools.stored import rank_stored
 
 
@@ -242,27 +243,27 @@ def test_stored_in_fewer_bits():
 
 def test_one_more_run_falls_within_the_margin_nineteen_times_in_twenty():
     drawn = np.random.default_rng(3).normal(0.6, 0.01, size=(4000, 6))
-    inside = [abs(run - np.mean(five)) < evaluation.prediction_margin(five) for *five, run in drawn]
+    inside = [abs(run - np.mean(five)) < spread.prediction_margin(five) for *five, run in drawn]
     assert 0.93 < np.mean(inside) < 0.97
-    pairs = [abs(np.mean(new) - np.mean(old)) < evaluation.prediction_margin(old, more=2)
+    pairs = [abs(np.mean(new) - np.mean(old)) < spread.prediction_margin(old, more=2)
              for old, new in zip(drawn[:, :4], drawn[:, 4:])]  # fmt: skip
     assert 0.93 < np.mean(pairs) < 0.97
     with pytest.raises(ValueError, match="at least two runs"):
-        evaluation.prediction_margin([0.6])
+        spread.prediction_margin([0.6])
     with pytest.raises(ValueError, match="between 0 and 1, not 95"):
-        evaluation.prediction_margin([0.6, 0.7], level=95)
+        spread.prediction_margin([0.6, 0.7], level=95)
 
 
 def test_detectable_difference_is_found_four_times_in_five():
     generator = np.random.default_rng(2)
     zero = {f"q{i}": 0.0 for i in range(100)}
     sample = {query: float(value) for query, value in zip(zero, generator.normal(size=100))}
-    smallest = evaluation.detectable_difference(zero, sample)
-    assert evaluation.detectable_difference(zero, sample, queries=400) == pytest.approx(smallest / 2)
-    spread = np.std(list(sample.values()), ddof=1)
+    smallest = spread.detectable_difference(zero, sample)
+    assert spread.detectable_difference(zero, sample, queries=400) == pytest.approx(smallest / 2)
+    scatter = np.std(list(sample.values()), ddof=1)
     found = 0
     for _ in range(400):
-        drawn = generator.normal(smallest, spread, size=100)
+        drawn = generator.normal(smallest, scatter, size=100)
         found += abs(drawn.mean()) > 1.96 * drawn.std(ddof=1) / 10
     assert 0.7 < found / 400 < 0.9
 

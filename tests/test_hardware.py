@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from helpers import hardware
+from tools import needs
 
 COUNT_FAULTS = """
 import resource
@@ -171,10 +172,10 @@ def test_kept_for_backward_counts_what_autograd_keeps_at_once():
         for part in inputs.chunk(parts):
             torch.sigmoid(model(part)).sum().backward()
 
-    assert hardware.kept_for_backward(model, lambda: step(1)) == 2 * each
+    assert needs.kept_for_backward(model, lambda: step(1)) == 2 * each
     # Of a part, the output alone is its own: the four inputs share one storage.
-    assert hardware.kept_for_backward(model, lambda: step(4)) == each + each // 4
-    assert hardware.kept_for_backward(model, lambda: None) == 0
+    assert needs.kept_for_backward(model, lambda: step(4)) == each + each // 4
+    assert needs.kept_for_backward(model, lambda: None) == 0
 
 
 def test_pages_are_read_ahead_beside_a_gpu_only(monkeypatch):

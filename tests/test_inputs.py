@@ -13,6 +13,7 @@ from sentence_transformers.base.modality import infer_modality
 from helpers import checks, copies, inputs, pages, plots
 from helpers.course.profiles import ROOT
 from helpers.dataset import retrieval_task
+from tools.page_files import page_paths
 
 PDFS, PICTURES = (ROOT / "tests" / "inputs" / kind for kind in ("pdf", "img"))
 BUDGET = 224 * 320
@@ -310,18 +311,18 @@ def test_page_ids_are_a_list_of_ids(page_ids):
 def test_a_path_that_the_library_would_misread_is_refused_with_a_remedy(name, tmp_path):
     file = tmp_path / name
     file.write_bytes((PICTURES / name).read_bytes())
-    assert inputs.page_paths([PICTURES / "plain.png", PICTURES / "page.JPG"])
+    assert page_paths([PICTURES / "plain.png", PICTURES / "page.JPG"])
     with pytest.raises(ValueError, match="would not read") as error:
-        inputs.page_paths([PICTURES / "plain.png", file])
+        page_paths([PICTURES / "plain.png", file])
     remedy = str(error.value).rpartition(": ")[2].rstrip(".")
     saved = remedy.split("save(")[1].rstrip(")").strip("'")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exec(remedy, {"plain_page": inputs.plain_page})
-    assert inputs.page_paths([saved]) == [saved]
+    assert page_paths([saved]) == [saved]
     for wrong in ("cut.jpg", "zero.png", "html_saved_as.png", "nowhere.png"):
         with pytest.raises(ValueError, match=f"{wrong} does not open as a page"):
-            inputs.page_paths([PICTURES / wrong])
+            page_paths([PICTURES / wrong])
 
 
 def test_of_the_paths_that_it_opens_the_library_sees_what_is_there(tmp_path):
@@ -336,9 +337,9 @@ def test_of_the_paths_that_it_opens_the_library_sees_what_is_there(tmp_path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with pytest.raises(ValueError, match=f"would not read .*{file.name} .*save"):
-                inputs.page_paths([file])
+                page_paths([file])
     page.save(tmp_path / "still.webp")
-    assert inputs.page_paths(str(tmp_path / "still.webp")) == [str(tmp_path / "still.webp")], "one file"
+    assert page_paths(str(tmp_path / "still.webp")) == [str(tmp_path / "still.webp")], "one file"
 
 
 def rgb16(page) -> bytes:

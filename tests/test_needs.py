@@ -71,7 +71,7 @@ def test_the_growth_over_the_loaded_model_is_predicted(cached, adapter, live_ten
     def step():
         loss([dict(one) for one in features], None).backward()
 
-    kept = hardware.kept_for_backward(model, step)
+    kept = needs.kept_for_backward(model, step)
     model.zero_grad(set_to_none=True)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, fused=True)
@@ -102,7 +102,7 @@ def test_what_is_kept_grows_in_a_line(monkeypatch):
         with torch.autocast("cpu", torch.bfloat16):
             output.append(model(**given).last_hidden_state)
 
-    assert one + 2 * (two - one) == pytest.approx(hardware.kept_for_backward(model, forward), rel=0.02)
+    assert one + 2 * (two - one) == pytest.approx(needs.kept_for_backward(model, forward), rel=0.02)
 
 
 def test_the_table_is_computed_from_what_was_measured():

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from helpers import planning
 from helpers.course.profiles import ROOT, get_profile
+from tools import planning
 
 
 @pytest.mark.parametrize(

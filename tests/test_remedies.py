@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from helpers import checkpoints, checks, copies, dataset
 from helpers.course import ledger
 from helpers.course.profiles import PROFILES, ROOT, check_profile, get_profile
-from helpers.planning import plan
+from tools.planning import plan
 
 MODEL = str(ROOT / "data" / "checkpoints" / "small-embedding")
 

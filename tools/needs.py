@@ -5,7 +5,7 @@
     python tools/needs.py --again  compute the table anew from what that file has measured
 
 Measured on a model of the published widths and few layers: the bytes that autograd keeps for the backward
-pass (`hardware.kept_for_backward`) and the operations of a forward pass. Both grow in a straight line with
+pass (`kept_for_backward`) and the operations of a forward pass. Both grow in a straight line with
 layers and pages, so the whole depth follows. Added to them are weights, gradients and AdamW's means. Nothing
 here has run on a GPU: `ASSUMED` says what was taken for granted instead.
 """
@@ -73,6 +73,41 @@ class Kept(NamedTuple):
     def of(self, pages: float, forwards: int = 1) -> float:
         """For so many pages in so many forward passes that go backward together."""
         return forwards * self.fixed + pages * self.page
+
+
+def kept_for_backward(model, run: Callable[[], object]) -> int:
+    """Bytes that autograd keeps for the backward pass while `run()` works, at the most; exact on any device.
+
+    `run` computes a loss and goes backward. Memory that several kept tensors share counts once, the weights
+    of `model` not at all.
+    """
+    import torch
+
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    users: dict[int, int] = {}
+    now = most = 0
+
+    class Ticket:
+        """Stands for a kept tensor; dies when autograd lets go of it."""
+
+        def __init__(self, tensor):
+            nonlocal now, most
+            storage = tensor.untyped_storage()
+            self.tensor, self.key, self.size = tensor, storage.data_ptr(), storage.nbytes()
+            users[self.key] = users.get(self.key, 0) + 1
+            if users[self.key] == 1 and self.key not in weights:
+                now += self.size
+                most = max(most, now)
+
+        def __del__(self):
+            nonlocal now
+            users[self.key] -= 1
+            if users[self.key] == 0 and self.key not in weights:
+                now -= self.size
+
+    with torch.autograd.graph.saved_tensors_hooks(Ticket, lambda ticket: ticket.tensor):
+        run()
+    return most
 
 
 def training_bytes(trained: int, kept: float, inputs: float = 0.0) -> float:
@@ -146,7 +181,7 @@ def kept_by(way: str, pages: int) -> float:
             with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
                 output.append(model(**given).last_hidden_state)
 
-        return hardware.kept_for_backward(model, forward)
+        return kept_for_backward(model, forward)
 
     return whole(at)
 
