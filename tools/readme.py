@@ -4,8 +4,8 @@
     python tools/readme.py --from runs/small/results.json    take a run's ledger over first
     python tools/readme.py --check                           only say whether the pages are in step
 
-A part lies between `<!-- NAME:begin -->` and `<!-- NAME:end -->` in the page that `PARTS` names; nothing in it
-is typed by hand.
+A part lies between `<!-- NAME:begin -->` and `<!-- NAME:end -->` in the page that `PARTS` names; nothing in
+it is typed by hand.
 """
 
 from __future__ import annotations
