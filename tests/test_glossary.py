@@ -1,8 +1,9 @@
 """docs/glossary.md and the notebooks agree: no entry without a use, no term of theirs without an entry.
 
 What counts as a term is found in the notebooks' Markdown: what stands in italics or bold, abbreviations and
-names with digits, names of code that several notebooks write about, and the field's words in `WATCHED`. What is found so and is no term is listed here with the
-reason; a list that holds what no notebook has any more fails, too.
+names with digits, names of code that several notebooks write about, and the field's words in `WATCHED`. What
+is found so and is no term is listed here with the reason. A list that holds what no notebook has any more
+fails, too.
 """
 
 import json
@@ -122,7 +123,13 @@ def uses(text: str, term: str) -> bool:
     parts = [re.escape(part) for part in re.split(r"[-\s_]+", term)]
     ending = "(?:s|es)?" if term[-1].isalpha() else ""
     pattern = r"(?<![\w@])" + r"[-\s_]+".join(parts) + ending + r"(?!\w)"
-    return bool(re.search(pattern, re.sub(r"[*`]", "", text), flags=re.IGNORECASE))
+    return bool(re.search(pattern, plain(text), flags=re.IGNORECASE))
+
+
+@cache
+def plain(text: str) -> str:
+    """A text without marks of emphasis and code."""
+    return re.sub(r"[*`]", "", text)
 
 
 def emphasised(text: str) -> set[str]:

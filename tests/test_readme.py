@@ -16,6 +16,7 @@ from tools.fine_tune import weights_id
 TEXT = readme.README.read_text(encoding="utf-8")
 #: Every page that a reader is led to, and each notebook's text.
 PAGES = [readme.README, *sorted(readme.DOCS.glob("*.md")), ROOT / "data" / "README.md"]
+QUESTIONS = ROOT / "tests" / "reading_questions.md"
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 MOST_WORDS = 250  # before the first command
 
@@ -58,7 +59,9 @@ def test_every_generated_part_is_written_by_the_tool(path):
     assert named - of_others == {name for name, (where, _) in readme.PARTS.items() if where == path}
 
 
-@pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS], ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", [*PAGES, QUESTIONS, *NOTEBOOKS], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 def test_links_to_files_and_their_sections_hold(path):
     for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page(path)):
         file, _, anchor = unquote(target).partition("#")
