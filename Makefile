@@ -30,7 +30,7 @@ help:
 	@echo "make setup     install only"
 	@echo "make lab       open the notebooks in JupyterLab"
 	@echo "make outputs   run the committed notebooks in place and keep their outputs clean"
-	@echo "make readme    write README.md's generated parts again (FROM=runs/small/results.json takes a new ledger)"
+	@echo "make readme    write the generated parts of README.md and docs/ again (FROM=runs/small/results.json takes a new ledger)"
 	@echo "make sweeps    measure again what each choice, and each planted fault, does to a short training (40 min)"
 	@echo "make lock      resolve requirements.lock again"
 	@echo "make clean     remove the runs of notebooks and caches; the environment stays (rm -rf $(VENV))"

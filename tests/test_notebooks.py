@@ -289,8 +289,8 @@ def test_fine_tuning_cuts_the_error_here_too(course):
 
 
 def test_fine_tuning_cuts_the_error_by_half():
-    """On average over the seeds that README shows: one seed's run differs between CPUs by as much as the
-    spread over seeds.
+    """On average over the seeds that docs/results.md shows: one seed's run differs between CPUs by as much as
+    the spread over seeds.
     """
     measured = measurements.read("seeds")
     assert len(measured["seeds"]) >= 5
@@ -300,7 +300,7 @@ def test_fine_tuning_cuts_the_error_by_half():
 
 
 def reranking() -> dict:
-    """What notebook 06 measured in the run that README shows."""
+    """What notebook 06 measured in the run that docs/results.md shows."""
     return measurements.read("small")["06_train_reranker"]
 
 

@@ -1,32 +1,112 @@
-"""README is in step with the committed measurements, and its claims about files hold."""
+"""README and docs/ are in step with the committed measurements, and their claims about files hold."""
 
 import json
 import re
+from urllib.parse import unquote
 
 import pytest
 
 from helpers.course import ledger
 from helpers.course.profiles import ROOT, get_profile
 from helpers.files import write_json
+from tests.conftest import NOTEBOOKS
 from tools import readme
 from tools.fine_tune import weights_id
 
 TEXT = readme.README.read_text(encoding="utf-8")
+#: Every page that a reader is led to, and each notebook's text.
+PAGES = [readme.README, *sorted(readme.DOCS.glob("*.md")), ROOT / "data" / "README.md"]
+QUESTIONS = ROOT / "tests" / "reading_questions.md"
+COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+MOST_WORDS = 250  # before the first command
 
 
-def test_generated_parts_are_in_step():
-    assert readme.generated(TEXT) == TEXT, "run `make readme`"
+def page(path) -> str:
+    """What a page shows: comments and code left out. Of a notebook, its Markdown."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return re.sub(r"^```.*?^```", "", COMMENT.sub("", text), flags=re.MULTILINE | re.DOTALL)
 
 
-def test_links_to_files_hold():
-    for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", TEXT):
-        assert (ROOT / target).exists(), target
+def anchors(path) -> set[str]:
+    """What a link to a page may name behind #: GitHub's form for a page, JupyterLab's for a notebook."""
+    headings = [
+        re.sub(r"\[([^\]]*)\]\([^)]*\)|[`*]", r"\1", heading).strip()
+        for heading in re.findall(r"^#{1,6} (.+)$", page(path), flags=re.MULTILINE)
+    ]
+    if path.suffix == ".ipynb":
+        return {heading.replace(" ", "-") for heading in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_make_targets_it_names_exist():
-    rules = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"`(?:PROFILE=\w+ )?make (\w+)", TEXT)):
+def commands(text: str) -> list[str]:
+    """The lines of a page's indented code, in order."""
+    return re.findall(r"(?<=\n)    (\S.*)", text)
+
+
+@pytest.mark.parametrize("path", readme.pages(), ids=lambda path: path.name)
+def test_generated_parts_are_in_step(path):
+    text = path.read_text(encoding="utf-8")
+    assert readme.generated(path, text) == text, "run `make readme`"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_generated_part_is_written_by_the_tool(path):
+    named = set(re.findall(r"<!-- (\w+):begin -->", path.read_text(encoding="utf-8")))
+    of_others = {"picture"}  # made by hand
+    assert named - of_others == {name for name, (where, _) in readme.PARTS.items() if where == path}
+
+
+@pytest.mark.parametrize(
+    "path", [*PAGES, QUESTIONS, *NOTEBOOKS], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_links_to_files_and_their_sections_hold(path):
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page(path)):
+        file, _, anchor = unquote(target).partition("#")
+        found = (path.parent / file).resolve() if file else path
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+def test_readme_leads_to_every_page():
+    for path in PAGES[1:]:
+        assert f"]({path.relative_to(ROOT).as_posix()})" in TEXT, path
+        if path.parent == readme.DOCS:
+            assert "](../README.md)" in page(path), path
+
+
+def test_a_reader_sees_what_it_is_and_then_a_command():
+    first, second = (line for line in commands(TEXT) if re.match(r"make (lab|course)$", line))
+    assert (first, second) == ("make lab", "make course")
+    before = TEXT[: TEXT.index(f"    {commands(TEXT)[0]}")]
+    assert len(before.split()) <= MOST_WORDS
+    assert "No run at full scale has been measured yet." in " ".join(before.split())
+    rows = [TEXT.index(f"<!-- {name}:begin -->") for name in ("picture", "headline", "map")]
+    assert rows[0] < TEXT.index("    make lab") < rows[1] < TEXT.index("    make course") < rows[2]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_make_targets_it_names_exist(path):
+    rules, text = (ROOT / "Makefile").read_text(encoding="utf-8"), path.read_text(encoding="utf-8")
+    named = set(re.findall(r"`(?:PROFILE=\w+ )?make (\w+)", text))
+    named |= set(re.findall(r"^(?:PROFILE=\w+ )?make (\w+)", "\n".join(commands(text)), flags=re.MULTILINE))
+    for target in named:
         assert re.search(rf"^{target}:", rules, flags=re.MULTILINE), target
+
+
+def test_what_the_pages_say_of_the_scores_holds():
+    """README and docs/results.md say in words what these figures show."""
+    results = ledger.load(readme.MEASURED)
+    scores, reranked = results["05_evaluate"]["ndcg@10"], results["06_train_reranker"]["ndcg@10"]
+    tuned = results["04_train_embedding"]["ndcg@10"]["finetuned"]
+    mixed = max(value for name, value in reranked.items() if name.endswith("_mixed"))
+    assert min(scores["fused by ranks"], scores["fused by scores"]) > mixed > tuned > scores["bm25, ocr"]
+    low, high = results["appendix_ablations"]["ci95"]["other"][-2:]
+    assert low < 0 < high
+    for name in ("any_to_any", "feature_extraction"):
+        assert reranked[name]["finetuned"] < reranked["retriever"]
 
 
 @pytest.fixture
@@ -94,8 +174,47 @@ def test_without_measurements_it_says_so(tmp_path):
 
 
 def test_markers_must_be_there():
-    with pytest.raises(ValueError, match="results:begin"):
-        readme.generated("# no markers")
+    with pytest.raises(ValueError, match="results.md has no part between <!-- results:begin"):
+        readme.generated(readme.DOCS / "results.md", "# no markers")
+
+
+def test_parts_go_where_they_stand():
+    others = "<!-- results:begin -->\nkept\n<!-- results:end -->"
+    text = f"# x\n<!-- speed:begin -->\nold\n<!-- speed:end -->\n{others}"
+    new = readme.generated(readme.DOCS / "speed.md", text)
+    assert "old" not in new and "kept" in new
+    empty = "<!-- speed:begin -->\n<!-- speed:end -->"
+    assert readme.speed_part() in readme.generated(readme.DOCS / "speed.md", empty)
+
+
+def test_the_check_says_which_page_is_out_of_step(monkeypatch, tmp_path, capsys):
+    page = tmp_path / "speed.md"
+    page.write_text("<!-- speed:begin -->\nold\n<!-- speed:end -->\n", encoding="utf-8")
+    monkeypatch.setattr(readme, "PARTS", {"speed": (page, lambda: "new")})
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    assert readme.main(["--check"]) == 1
+    assert "Out of step: speed.md. Run `make readme`." in capsys.readouterr().out
+    assert readme.main([]) == 0 and "\nnew\n" in page.read_text(encoding="utf-8")
+    assert readme.main(["--check"]) == 0
+
+
+def test_the_headline_has_the_better_reranker(tmp_path):
+    section = {
+        "seconds": 60.0, "peak_memory_mb": 1.0, "device": "cpu (2 cores)", "versions": {}, "seed": 1,
+    }  # fmt: skip
+    results = {name: section | figures for name, figures in RESULTS.items() if name[:2] in ("04", "05", "06")}
+    results["05_evaluate"] |= {"queries": 300, "pages": 1500}
+    more = {"ndcg@10": RESULTS["06_train_reranker"]["ndcg@10"] | {"feature_extraction_mixed": 0.84}}
+    results["06_train_reranker"] |= more
+    write_json(tmp_path / "small.json", {"schema": ledger._SCHEMA, "profile": "small"} | results)
+    part = readme.headline_part(tmp_path / "small.json")
+    assert "| BM25, a search of the words that a file holds | 0.500 |  |" in part
+    assert "| retriever, base → fine-tuned | 0.610 → 0.830 | gain, 95 % interval +0.180 to +0.260 |" in part
+    assert "rerankers) | 0.850 | against the retriever alone, 95 % interval +0.005 to +0.035 |" in part
+    assert part.endswith(
+        "300 queries over 1,500 pages. Notebooks 00 to 06, which measure this, take 3 min on cpu (2 cores)."
+    )
+    assert readme.headline_part(tmp_path / "none.json") == readme.NOT_MEASURED
 
 
 RESULTS = {

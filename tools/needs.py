@@ -1,7 +1,7 @@
 """What the notebooks ask of a GPU with the profile `full`: memory, disk, download and hours, all computed.
 
     python tools/needs.py          about ten minutes on a CPU core: measure layers of the published width
-    python tools/needs.py --save   and into data/measurements/needs.json, which README and `begin` read
+    python tools/needs.py --save   and into data/measurements/needs.json, for docs/profiles.md and `begin`
     python tools/needs.py --again  compute the table anew from what that file has measured
 
 Measured on a model of the published widths and few layers: the bytes that autograd keeps for the backward

@@ -1,10 +1,11 @@
-"""Write README.md's generated parts from measurements and the notebooks themselves.
+"""Write the generated parts of README.md and docs/ from measurements and the notebooks themselves.
 
     python tools/readme.py                                   write them again
     python tools/readme.py --from runs/small/results.json    take a run's ledger over first
-    python tools/readme.py --check                           only say whether README.md is in step
+    python tools/readme.py --check                           only say whether the pages are in step
 
-A part lies between `<!-- NAME:begin -->` and `<!-- NAME:end -->`; nothing in it is typed by hand.
+A part lies between `<!-- NAME:begin -->` and `<!-- NAME:end -->` in the page that `PARTS` names; nothing in
+it is typed by hand.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from helpers.files import write_json  # noqa: E402
 from tools.own_process import told  # noqa: E402
 
 README = ROOT / "README.md"
+DOCS = ROOT / "docs"
 MEASURED = measurements.FOLDER / "small.json"
 SEEDS = measurements.FOLDER / "seeds.json"
 RERANKER_SEEDS = measurements.FOLDER / "reranker_seeds.json"
@@ -169,6 +171,47 @@ def results_table(results: Mapping, seeds: Mapping | None = None, more: Mapping 
     return "\n".join(lines + [f"| {task} | {name} | {value} | {note} |" for task, name, value, note in rows])
 
 
+def headline_part(measured: Path = MEASURED) -> str:
+    """Return the three rows that README begins with, from the ledger, and how long measuring takes."""
+    results = ledger.load(measured)
+    if not {"04_train_embedding", "05_evaluate", "06_train_reranker"} <= set(results):
+        return NOT_MEASURED
+    trained, evaluated, reranked = (
+        results[name] for name in ("04_train_embedding", "05_evaluate", "06_train_reranker")
+    )
+    scores, gain = trained["ndcg@10"], _interval(evaluated["ci95"]["gain"])
+    mixed = max(
+        (name for name in reranked["ndcg@10"] if name.endswith("_mixed")), key=reranked["ndcg@10"].get
+    )
+    against = _interval(reranked["ci95"][mixed])
+    rows = [
+        ("BM25, a search of the words that a file holds", f"{evaluated['ndcg@10']['bm25']:.3f}", ""),
+        (
+            "retriever, base → fine-tuned",
+            f"{scores['base']:.3f} → {scores['finetuned']:.3f}",
+            f"gain, 95 % interval {gain}",
+        ),
+        (
+            "fine-tuned retriever and reranker, their scores added up (the better of two rerankers)",
+            f"{reranked['ndcg@10'][mixed]:.3f}",
+            f"against the retriever alone, 95 % interval {against}",
+        ),
+    ]
+    lines = ["| search | NDCG@10 | |", "| --- | ---: | --- |"]
+    lines += [f"| {search} | {value} | {note} |" for search, value, note in rows]
+    lines += [
+        "",
+        f"{evaluated['queries']} queries over {evaluated['pages']:,} pages. Notebooks 00 to 06, which measure"
+        f" this, take {clock(_course_seconds(results))} on {trained['device']}.",
+    ]
+    return "\n".join(lines)
+
+
+def _course_seconds(results: Mapping) -> float:
+    """Return how long notebooks 00 to 06 ran, together."""
+    return sum(figures["seconds"] for name, figures in results.items() if re.match("0[0-6]_", name))
+
+
 def _interval(value) -> str:
     """Format an interval given as [low, high], or as [mean, low, high]; "" for anything else.
 
@@ -193,7 +236,7 @@ def map_part(measured: Path = MEASURED, notebooks: Path = ROOT / "notebooks") ->
         lines.append(f"| [{file.stem}](notebooks/{file.name}) | **{title}** {promise} | {time} | {memory} |")
     if len(lines) == 2:
         return NOT_MEASURED
-    total = sum(figures["seconds"] for name, figures in results.items() if re.match("0[0-6]_", name))
+    total = _course_seconds(results)
     if total:
         device = next(iter(results.values()))["device"]
         lines += [
@@ -322,21 +365,37 @@ def clock(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-PARTS = {"results": results_part, "speed": speed_part, "map": map_part, "needs": needs_part}
+#: Each generated part: the page that it stands in, and what writes it.
+PARTS = {
+    "headline": (README, headline_part),
+    "map": (README, map_part),
+    "results": (DOCS / "results.md", results_part),
+    "speed": (DOCS / "speed.md", speed_part),
+    "needs": (DOCS / "profiles.md", needs_part),
+}
 
 
-def generated(text: str) -> str:
-    """Return README's text with every part written again.
+def pages() -> list[Path]:
+    """Return the pages that have generated parts."""
+    return list(dict.fromkeys(page for page, _ in PARTS.values()))
+
+
+def generated(page: Path, text: str) -> str:
+    """Return a page's text with each of its parts written again.
 
     Raises:
-        ValueError: README has no such markers.
+        ValueError: the text lacks the markers of one of the page's parts.
     """
-    for name, part in PARTS.items():
-        pattern = re.compile(rf"(<!-- {name}:begin -->\n).*?(\n<!-- {name}:end -->)", re.DOTALL)
+    for name, (where, part) in PARTS.items():
+        if where != page:
+            continue
+        pattern = re.compile(rf"(<!-- {name}:begin -->\n)(?:.*?\n)?(<!-- {name}:end -->)", re.DOTALL)
         if not pattern.search(text):
-            raise ValueError(f"README.md has no part between <!-- {name}:begin --> and <!-- {name}:end -->.")
+            raise ValueError(
+                f"{page.name} has no part between <!-- {name}:begin --> and <!-- {name}:end -->."
+            )
         body = part()
-        text = pattern.sub(lambda match, body=body: match[1] + body + match[2], text)
+        text = pattern.sub(lambda match, body=body: f"{match[1]}{body}\n{match[2]}", text)
     return text
 
 
@@ -345,7 +404,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--from", dest="source", type=Path, help="a run's ledger")
     parser.add_argument(
-        "--check", action="store_true", help="change nothing; exit 1 if README.md is out of step"
+        "--check", action="store_true", help="change nothing; exit 1 if a page is out of step"
     )
     options = parser.parse_args(arguments)
     if options.source:
@@ -354,12 +413,14 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{options.source} holds no results: run `make course` first.", file=sys.stderr)
             return 2
         write_json(MEASURED, json.loads(options.source.read_text(encoding="utf-8")))
-    text = README.read_text(encoding="utf-8")
-    new = generated(text)
+    old = {page: page.read_text(encoding="utf-8") for page in pages()}
+    new = {page: generated(page, text) for page, text in old.items()}
     if options.check:
-        print("README.md is in step." if new == text else "README.md is out of step: run `make readme`.")
-        return int(new != text)
-    README.write_text(new, encoding="utf-8")
+        stale = [page.relative_to(ROOT).as_posix() for page in old if new[page] != old[page]]
+        print(f"Out of step: {', '.join(stale)}. Run `make readme`." if stale else "The pages are in step.")
+        return int(bool(stale))
+    for page, text in new.items():
+        page.write_text(text, encoding="utf-8")
     return 0
 
 

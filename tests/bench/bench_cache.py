@@ -1,7 +1,7 @@
 """A gradient cache's mini-batches by tokens against mini-batches of one row, which are the article's.
 
     python tests/bench/bench_cache.py         a minute on two CPU cores
-    python tests/bench/bench_cache.py --save  and into data/measurements/cache_speed.json, which README shows
+    python tests/bench/bench_cache.py --save  and into data/measurements/cache_speed.json, for docs/speed.md
 
 One step's forward and backward of the small checkpoint on the same batch, in turns in one process: pages and
 queries one by one, and as many at a time as have so many tokens. The loss is the same up to rounding. The
