@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 READABLE = 600 * 850  # pixels of a page that people are to read
-MOST_WORDS = 300  # of a query; a model cuts it anyway
+_MOST_WORDS = 300  # of a query; a model cuts it anyway
 _CELL = 32  # pixels: a visual token of Qwen3-VL covers 32 x 32 of them
 _HINT = "Nothing happens? The kernel was restarted, or has stopped: run the notebook up to this cell."
 _STYLE = """<style>.vdr-row{display:flex;flex-wrap:wrap;gap:12px;line-height:1.4}.vdr-page{width:290px}
@@ -115,8 +115,8 @@ class SearchBox:
         words = query.split()
         if not words:
             return "Type a query, or choose an example."
-        cut = f" Only its first {MOST_WORDS} words were searched for." if len(words) > MOST_WORDS else ""
-        query = " ".join(words[:MOST_WORDS])
+        cut = f" Only its first {_MOST_WORDS} words were searched for." if len(words) > _MOST_WORDS else ""
+        query = " ".join(words[:_MOST_WORDS])
         started = time.perf_counter()
         order, place = self.find(query, name, dimensions or None)
         took = 1000 * (time.perf_counter() - started)

@@ -20,7 +20,25 @@ PAGES = [Image.new("RGB", (224, 320), colour) for colour in ("white", "lightgray
 def test_pages_in_a_row_mark_the_right_one():
     figure = plots.show_pages("what grew?", PAGES, titles=["rank 1", "rank 2"], right=[False, True])
     assert [axis.get_title() for axis in figure.axes] == ["rank 1", "✓ rank 2"]
-    assert figure.get_suptitle() == "what grew?"
+    assert figure.texts[0].get_text() == "what grew?"
+
+
+def test_rows_of_pages_have_names_and_do_not_overlap():
+    wide = Image.new("RGB", (320, 224), "white")
+    rows = {
+        "base": [(PAGES[0], "1", False), (wide, "2", True)],
+        "fine-tuned": [(wide, "1\nof two lines", True)],
+    }
+    figure = plots.show_rows("what grew?", rows)
+    assert [text.get_text() for text in figure.texts] == ["what grew?", "base", "fine-tuned"]
+    boxes = [axis.get_position() for axis in figure.axes]
+    assert len(boxes) == 3
+    for axis, (page, _, _) in zip(figure.axes, (one for row in rows.values() for one in row)):
+        box = axis.get_window_extent()
+        assert box.height / box.width == pytest.approx(page.height / page.width, rel=0.01)
+    assert min(boxes[0].y0, boxes[1].y0) > boxes[2].y1, "the second row is below the first"
+    with pytest.raises(ValueError, match="at least one page"):
+        plots.show_rows("q", {"empty": []})
 
 
 def test_pages_and_titles_must_fit_together():
@@ -32,10 +50,12 @@ def test_pages_and_titles_must_fit_together():
 
 def test_show_carries_the_text_and_stays_small(monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, **kept: shown.append((data, kept["metadata"]))
+    )
     plots.show(plots.show_pages("q", PAGES), alt="Two empty pages side by side.")
-    data, metadata = shown[0]._repr_mimebundle_()
-    assert metadata["image/png"]["alt"] == "Two empty pages side by side."
+    ((data, metadata),) = shown
+    assert metadata["image/png"]["alt"] == data["text/plain"] == "Two empty pages side by side."
     picture = Image.open(BytesIO(base64.b64decode(data["image/png"])))
     assert picture.mode == "P"
     assert picture.width > 300
