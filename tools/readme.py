@@ -165,6 +165,14 @@ def results_table(results: Mapping, seeds: Mapping | None = None, more: Mapping 
         note = f"95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
         note += f"; on labelled queries {labelled[system]:.3f}" if system in labelled else ""
         add(f"Notebook 10, {of}", f"{system}, on {asked}", value, note)
+    if "finetuned on labels" in labelled:
+        ends = own["ci95"]
+        note = "gain over the base, 95 % interval " + "; trained on written ones ".join(
+            f"{ends[f'{kind}_gain'][0]:+.3f} to {ends[f'{kind}_gain'][1]:+.3f}"
+            for kind in ("labelled", "written")
+        )
+        name = "finetuned on labelled queries, on labelled queries"
+        add(f"Notebook 10, {of}", name, labelled["finetuned on labels"], note)
     if not rows:
         return "No results yet: run `make course`."
     lines = ["| task | model | NDCG@10 | |", "| --- | --- | ---: | --- |"]

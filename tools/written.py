@@ -243,7 +243,9 @@ def _labels(lines: Sequence, common: Counter, name: str) -> list[str]:
     for line in level:
         words, letters = normalized(line.text), sum(map(str.isalpha, line.text))
         alone = common[words] == 1 and words not in normalized(name)
-        if alone and len(words.split()) <= 8 and letters >= max(4, 0.6 * len(line.text)):
+        parts = words.split()
+        says = len(set(parts)) == len(parts) and any(len(part) > 3 for part in parts)  # not "yes Yes", "of a"
+        if alone and says and len(parts) <= 8 and letters >= max(4, 0.6 * len(line.text)):
             found.append((round(line.size / body, 1), line.text.strip(" .:;,")))
     headings = sorted((each for each in found if each[0] >= 1.2), key=lambda each: -each[0])
     short = [text for _, text in found if text[0].isupper() and " " in text]
