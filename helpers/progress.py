@@ -95,7 +95,8 @@ def _panel(history: list[dict], metric: str, guess: float | None, found: list[_F
 
     figure = plt.figure(figsize=(9, 6.4 if found else 3), layout="constrained")
     parts = figure.subfigures(2, 1, height_ratios=[3, 3.4]) if found else [figure]
-    left, right = parts[0].subplots(1, 2)
+    scores = _points(history, metric)
+    left, *right = parts[0].subplots(1, 2 if scores else 1, squeeze=False)[0]
     for key, label, mark in (("loss", "training", ""), ("eval_loss", "dev", "o")):
         if points := _points(history, key):
             left.plot(*zip(*points), label=label, marker=mark)
@@ -103,12 +104,12 @@ def _panel(history: list[dict], metric: str, guess: float | None, found: list[_F
         left.axhline(guess, color="#999999", linewidth=1, linestyle=":", label="guessing")
     left.set(xlabel="step", ylabel="loss", title="Loss")
     left.legend(fontsize=8)
-    if scores := _points(history, metric):
-        right.plot(*zip(*scores), marker="o", color=PALETTE[2])
-        right.axhline(scores[0][1], color="#999999", linewidth=1, linestyle=":")
-        right.annotate("before" if scores[0][0] == 0 else "first", (1, scores[0][1]), fontsize=8, ha="right",
-                       xycoords=("axes fraction", "data"), va="bottom")  # fmt: skip
-    right.set(xlabel="step", ylabel="NDCG@10", title="NDCG@10 on dev", ylim=(0, 1))
+    for axis in right:
+        axis.plot(*zip(*scores), marker="o", color=PALETTE[2])
+        axis.axhline(scores[0][1], color="#999999", linewidth=1, linestyle=":")
+        axis.annotate("before" if scores[0][0] == 0 else "first", (1, scores[0][1]), fontsize=8, ha="right",
+                      xycoords=("axes fraction", "data"), va="bottom")  # fmt: skip
+        axis.set(xlabel="step", ylabel="NDCG@10", title="NDCG@10 on dev", ylim=(0, 1))
     if found:
         for axis, (query, page, place) in zip(parts[1].subplots(1, len(found), squeeze=False)[0], found):
             title = f"first page; the right one: {f'place {place}' if place else 'far down'}"
