@@ -28,12 +28,13 @@ help:
 	@echo "               PROFILE=full make course; make course ALL=1; make course NOTEBOOKS=\"04 05\""
 	@echo "make test      lint and every test, the notebooks included (FAST=1 leaves the notebook runs out)"
 	@echo "make setup     install only"
-	@echo "make lab       open the notebooks in JupyterLab"
+	@echo "make lab       open copies of the notebooks, in runs/lab, in JupyterLab"
+	@echo "               LAB_ARGS=\"--no-browser --port 8899\" passes arguments on"
 	@echo "make outputs   run the committed notebooks in place and keep their outputs clean"
 	@echo "make readme    write README.md's generated parts again (FROM=runs/small/results.json takes a new ledger)"
 	@echo "make sweeps    measure again what each choice, and each planted fault, does to a short training (40 min)"
 	@echo "make lock      resolve requirements.lock again"
-	@echo "make clean     remove the runs of notebooks and caches; the environment stays (rm -rf $(VENV))"
+	@echo "make clean     remove the runs of notebooks and caches; copies in runs/lab stay, and the environment (rm -rf $(VENV))"
 
 setup: $(STAMP)
 
@@ -60,7 +61,7 @@ lint: $(STAMP)
 	@$(BIN)/python -m ruff check .
 
 lab: $(STAMP)
-	@$(BIN)/python -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	@$(BIN)/python tools/lab.py $(LAB_ARGS)
 
 outputs: $(STAMP)
 	@$(BIN)/python tools/outputs.py $(NOTEBOOKS)
