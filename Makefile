@@ -93,5 +93,5 @@ lock:
 	$(UV_COMPILE) -o requirements.lock requirements.txt
 
 clean:
-	rm -rf runs/small* runs/full* runs/collections .pytest_cache .ruff_cache
+	rm -rf runs/small* runs/full* runs/collections runs/browser .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -type d -prune -exec rm -rf {} +

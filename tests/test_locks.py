@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -109,7 +110,9 @@ def make(tmp_path):
 
     def installed(*arguments: str) -> list[str]:
         asked.write_text("")
-        subprocess.run(["make", f"VENV={tmp_path}", *arguments], cwd=ROOT, check=True, capture_output=True)
+        own = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+        command = ["make", f"VENV={tmp_path}", *arguments]
+        subprocess.run(command, cwd=ROOT, env=own, check=True, capture_output=True)
         return re.findall(r"-r (\S+)", asked.read_text())
 
     return installed
