@@ -181,11 +181,13 @@ def popups(page) -> list[str]:
     return page.locator(".jp-Dialog, .Toastify__toast").all_text_contents()
 
 
-def screenshot(page, name: str) -> None:
-    """Write runs/browser/<name>-<width>.png for each width of the window."""
+def screenshot(page, name: str, of=None) -> None:
+    """Write runs/browser/<name>-<width>.png for each width of the window, with `of` in sight."""
     for width in reversed(WIDTHS):  # the widest last, for what follows
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(500)  # JupyterLab lays out once more
+        if of is not None:
+            of.scroll_into_view_if_needed()
         page.screenshot(path=RUNS / f"{name}-{width}.png")
 
 
@@ -200,8 +202,7 @@ def test_the_first_notebook_runs_by_the_menu(page, lab):
     assert errors(panel) == []
     assert popups(page) == [], "no news, no question"
     assert panel.locator(".jp-OutputArea-output img").count() > 0
-    panel.locator(".jp-OutputArea-output img").first.scroll_into_view_if_needed()
-    screenshot(page, "run")
+    screenshot(page, "run", panel.locator(".jp-OutputArea-output img").last)
     own = [file for file in lab.home.glob("config/lab/**/*") if file.is_file()]
     assert own == [], "a reader's own settings and layout are left alone"
 
