@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -118,6 +119,23 @@ def test_what_is_no_notebook_is_told_with_the_remedy(course):
     assert not copy.exists()
 
 
+@pytest.mark.parametrize("runs", ["course/runs", "home/runs"])
+def test_jupyterlabs_root_holds_the_course_and_the_copies(course, tmp_path, runs):
+    folder = tmp_path / runs / "lab"
+    given = dict(argument.split("=", 1) for argument in lab.arguments(folder))
+    root, start = Path(given["--ServerApp.root_dir"]), given["--LabApp.default_url"]
+    assert root == (tmp_path / "course" if runs.startswith("course") else tmp_path)
+    assert root / start.removeprefix("/lab/tree/") == folder / "00_start_here.ipynb"
+    lab.renew(folder)
+    assert f"[a]({os.path.relpath(tmp_path / 'course', folder)}/README.md#x)" in str(
+        read(folder / "00_a.ipynb")
+    )
+    layout = next((folder / ".jupyterlab" / "workspaces").iterdir())
+    layout.write_text(layout.read_text().replace("0.22", "0.5"))  # a reader makes the file browser wider
+    lab.arguments(folder)
+    assert "0.5" in layout.read_text()
+
+
 def test_the_courses_own_notebooks_are_read_only():
     files = lab.Contents(root_dir=str(ROOT))
     assert not files.is_writable("notebooks/00_start_here.ipynb")
@@ -126,7 +144,7 @@ def test_the_courses_own_notebooks_are_read_only():
 
 def test_settings_are_names_that_jupyterlab_knows():
     """Unknown settings are passed over in silence: the pop-up would be back."""
-    schemas = lab.Path(sys.prefix) / "share" / "jupyter" / "lab" / "schemas"
+    schemas = Path(sys.prefix) / "share" / "jupyter" / "lab" / "schemas"
     for plugin, given in lab.SETTINGS.items():
         known = json.loads((schemas / (plugin.replace(":", "/") + ".json")).read_text(encoding="utf-8"))
         assert set(given) <= set(known["properties"]), plugin
