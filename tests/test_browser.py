@@ -186,8 +186,9 @@ def screenshot(page, name: str, of=None) -> None:
     for width in reversed(WIDTHS):  # the widest last, for what follows
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(500)  # JupyterLab lays out once more
-        if of is not None:
-            of.scroll_into_view_if_needed()
+        for _ in range(2 if of else 0):  # cells above get their height when they are first seen
+            of.evaluate("element => element.scrollIntoView({block: 'center'})")
+            page.wait_for_timeout(500)
         page.screenshot(path=RUNS / f"{name}-{width}.png")
 
 
@@ -202,7 +203,7 @@ def test_the_first_notebook_runs_by_the_menu(page, lab):
     assert errors(panel) == []
     assert popups(page) == [], "no news, no question"
     assert panel.locator(".jp-OutputArea-output img").count() > 0
-    screenshot(page, "run", panel.locator(".jp-OutputArea-output img").last)
+    screenshot(page, "run", of=panel.locator(".jp-OutputArea-output img").last)
     own = [file for file in lab.home.glob("config/lab/**/*") if file.is_file()]
     assert own == [], "a reader's own settings and layout are left alone"
 
