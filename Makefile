@@ -1,4 +1,5 @@
-# Each of `make course` and `make test` sets everything up by itself: a virtual environment and the locked packages.
+# Each target sets up all it needs by itself: a virtual environment with the packages of requirements.lock, and for
+# tests, lint and outputs those of requirements-dev.lock.
 #
 #   make course                      run notebooks 00 to 06 headless on the small profile
 #   make course ALL=1                every numbered notebook
@@ -16,9 +17,11 @@ VENV ?= .venv
 # Processes that tests run in, with one thread each.
 WORKERS ?= 2
 BIN := $(VENV)/bin
-# One stamp per state of the lock: a second run installs nothing, a changed lock does.
-LOCK_SUM := $(shell cksum requirements.lock | cut -d ' ' -f 1)
-STAMP := $(VENV)/.installed-$(LOCK_SUM)
+# One stamp per state of a lock: a second run installs nothing, a changed lock does.
+lock_sum = $(shell cksum $(1) | cut -d ' ' -f 1)
+STAMP := $(VENV)/.installed-$(call lock_sum,requirements.lock)
+DEV_STAMP := $(VENV)/.installed-dev-$(call lock_sum,requirements-dev.lock)
+PIP_INSTALL = $(BIN)/python -m pip install $$(test -t 1 || echo --quiet) --disable-pip-version-check --root-user-action=ignore
 
 .DEFAULT_GOAL := help
 .PHONY: help setup course test lint lab outputs readme sweeps lock clean
@@ -27,15 +30,16 @@ help:
 	@echo "make course    run the notebooks in order into runs/$(PROFILE)/ and print the results"
 	@echo "               PROFILE=full make course; make course ALL=1; make course NOTEBOOKS=\"04 05\""
 	@echo "make test      lint and every test, the notebooks included (FAST=1 leaves the notebook runs out)"
-	@echo "make setup     install only"
-	@echo "make lab       open the notebooks in JupyterLab"
+	@echo "make setup     install only; DEV=1: also what tests, and the scripts in data/make, need"
+	@echo "make lab       open copies of the notebooks, in runs/lab, in JupyterLab"
+	@echo "               LAB_ARGS=\"--no-browser --port 8899\" passes arguments on"
 	@echo "make outputs   run the committed notebooks in place and keep their outputs clean"
 	@echo "make readme    write the generated parts of README.md and docs/ again (FROM=runs/small/results.json takes a new ledger)"
 	@echo "make sweeps    measure again what each choice, and each planted fault, does to a short training (40 min)"
-	@echo "make lock      resolve requirements.lock again"
-	@echo "make clean     remove the runs of notebooks and caches; the environment stays (rm -rf $(VENV))"
+	@echo "make lock      resolve requirements.lock and requirements-dev.lock again"
+	@echo "make clean     remove the runs of notebooks and caches; copies in runs/lab stay, and the environment (rm -rf $(VENV))"
 
-setup: $(STAMP)
+setup: $(if $(DEV),$(DEV_STAMP),$(STAMP))
 
 $(STAMP):
 	@$(PYTHON) -c '$(FITS)' || { \
@@ -46,23 +50,29 @@ $(STAMP):
 	  rm -rf $(VENV); echo "'$(PYTHON) -m venv' failed. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
 	@echo "Installing requirements.lock into $(VENV) (once; several GB on Linux, where torch brings its CUDA libraries) ..."
-	@$(BIN)/python -m pip install $$(test -t 1 || echo --quiet) --disable-pip-version-check --root-user-action=ignore -r requirements.lock
+	@$(PIP_INSTALL) -r requirements.lock
 	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+$(DEV_STAMP): | $(STAMP)
+	@echo "Installing what tests need besides, from requirements-dev.lock (once) ..."
+	@$(PIP_INSTALL) -r requirements-dev.lock
+	@rm -f $(VENV)/.installed-dev-*
 	@touch $@
 
 course: $(STAMP)
 	@$(BIN)/python tools/run_course.py --profile $(PROFILE) $(if $(ALL),--all) $(NOTEBOOKS)
 
-test: $(STAMP) lint
+test: $(DEV_STAMP) lint
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --no-loadscope-reorder $(if $(FAST),-m "not slow")
 
-lint: $(STAMP)
+lint: $(DEV_STAMP)
 	@$(BIN)/python -m ruff check .
 
 lab: $(STAMP)
-	@$(BIN)/python -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	@$(BIN)/python tools/lab.py $(LAB_ARGS)
 
-outputs: $(STAMP)
+outputs: $(DEV_STAMP)
 	@$(BIN)/python tools/outputs.py $(NOTEBOOKS)
 
 readme: $(STAMP)
@@ -71,13 +81,17 @@ readme: $(STAMP)
 sweeps: $(STAMP)
 	@$(BIN)/python tools/sweeps.py
 
+# The tests' set is resolved first; the readers' begins at its pins and keeps those that it needs. UPGRADE= keeps what
+# is pinned already, after a package was added.
+UPGRADE ?= --upgrade
+UV_COMPILE := uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 \
+  --custom-compile-command "make lock" --no-emit-index-url --no-emit-find-links
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv: https://docs.astral.sh/uv"; exit 1; }
-	uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 --no-header \
-	  --no-emit-index-url --no-emit-find-links -o requirements.lock requirements-dev.in
-	@printf '%s\n' '# The exact set that the tests ran with, for every platform and Python 3.11 to 3.13. Written by `make lock`.' \
-	  | cat - requirements.lock > requirements.lock.new && mv requirements.lock.new requirements.lock
+	$(UV_COMPILE) $(UPGRADE) -o requirements-dev.lock requirements-dev.in
+	@cp requirements-dev.lock requirements.lock
+	$(UV_COMPILE) -o requirements.lock requirements.txt
 
 clean:
-	rm -rf runs/small* runs/full* runs/collections .pytest_cache .ruff_cache
+	rm -rf runs/small* runs/full* runs/collections runs/browser .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -type d -prune -exec rm -rf {} +

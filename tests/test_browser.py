@@ -1,0 +1,232 @@
+"""What a reader sees after `make lab`: JupyterLab in Chromium, driven by Playwright.
+
+Screenshots, JupyterLab's log and the executed copies stay in runs/browser. A test of a widget runs a notebook
+and looks into the output of the cell that shows the widget:
+
+    panel = open_notebook(page, lab, "00_start_here")
+    run_all(page, panel)
+    box = widget(panel, "Your query")
+    box.locator("input").fill("heating costs")
+    box.locator("input").press("Enter")  # where the widget waits for it
+    wait_idle(page, panel)
+    expect(output_of(box).locator("img")).to_have_count(3)
+    screenshot(page, "00_search")
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+from helpers.course.profiles import ROOT
+from tools import lab as copies
+
+BROWSERS = ("chromium", "google-chrome", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+FOUND = [found for found in map(shutil.which, BROWSERS) if found]
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not FOUND, reason="no chromium or google-chrome here"),
+]
+RUNS = ROOT / "runs" / "browser"
+WIDTHS = (1400, 900)  # pixels
+SECONDS = 120  # that a notebook may take to run: the machine may be busy with other tests
+
+
+class Lab(NamedTuple):
+    """A running JupyterLab."""
+
+    address: str
+    folder: Path  # of the copies
+    home: Path  # where Jupyter keeps a user's settings, empty at the start
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab as `make lab` starts it, on a free port, for a user who never used it."""
+    shutil.rmtree(RUNS, ignore_errors=True)
+    RUNS.mkdir(parents=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home = tmp_path_factory.mktemp("home")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
+    environment |= {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    environment |= {"VDR_COURSE_RUNS": str(RUNS), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "tools/lab.py", "--no-browser", "--allow-root", f"--port={port}"]
+    command += ["--ServerApp.port_retries=0", "--IdentityProvider.token="]
+    with open(RUNS / "jupyterlab.log", "w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_for(f"{address}/api/status", process)
+            yield Lab(address, RUNS / "lab", home)
+            process.send_signal(signal.SIGINT)  # Ctrl-C
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
+
+
+def _wait_for(address: str, process: subprocess.Popen) -> None:
+    """Wait until a server answers."""
+    for _ in range(300):
+        try:
+            with urlopen(address, timeout=5):
+                return
+        except (URLError, OSError):
+            assert process.poll() is None, (RUNS / "jupyterlab.log").read_text()
+            time.sleep(0.2)
+    raise TimeoutError(f"{address} does not answer:\n{(RUNS / 'jupyterlab.log').read_text()}")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=FOUND[0], args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser):
+    """One window for all tests of this file: a page of JupyterLab takes seconds to load."""
+    page = browser.new_page(viewport={"width": WIDTHS[0], "height": 900})
+    page.set_default_timeout(30_000)
+    return page
+
+
+def open_notebook(page, lab: Lab, name: str, folder: str | None = None):
+    """Open a notebook in a browser's window and return its panel, when its kernel is ready.
+
+    Args:
+        name: without the ending. folder: from the course's folder; None: that of the copies.
+    """
+    folder = folder or lab.folder.relative_to(ROOT).as_posix()
+    page.goto(f"{lab.address}/lab/tree/{folder}/{name}.ipynb")
+    panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    panel.locator(".jp-Cell").first.wait_for()
+    wait_idle(page, panel)
+    return panel
+
+
+def choose(page, *names: str) -> None:
+    """Choose from JupyterLab's menus, such as `choose(page, "Run", "Run All Cells")`."""
+    page.locator(".lm-MenuBar-itemLabel", has_text=re.compile(f"^{names[0]}$")).click()
+    for name in names[1:]:
+        page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{re.escape(name)}$")).click()
+
+
+def run_all(page, panel) -> None:
+    """Run all cells by the menu, wait until the last one has run and nothing else is going on."""
+    choose(page, "Edit", "Clear Outputs of All Cells")
+    last = panel.locator(".jp-CodeCell .jp-InputPrompt").last
+    choose(page, "Run", "Run All Cells")
+    deadline = time.monotonic() + SECONDS
+    while not re.fullmatch(r"\[\d+\]:", last.text_content().strip()):
+        assert time.monotonic() < deadline, f"the last cell has not run after {SECONDS} s"
+        assert not errors(panel), errors(panel)
+        page.wait_for_timeout(250)
+    wait_idle(page, panel)
+
+
+def wait_idle(page, panel) -> None:
+    """Wait until the notebook's kernel is idle, and stays so: a widget's callback begins a moment later."""
+    idle = panel.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+    for _ in range(2):
+        idle.wait_for(timeout=SECONDS * 1000)
+        page.wait_for_timeout(300)
+    idle.wait_for(timeout=SECONDS * 1000)
+
+
+def widget(panel, text: str):
+    """Return the first widget, boxes left out, that shows a text: its label, a button's, a placeholder.
+
+    Then, say, `.locator("input").fill(...)`, `.locator(".noUi-handle").press("ArrowRight")` for a slider,
+    `.get_by_role("button", name=...).click()` for toggles, `.locator("select").select_option(...)`.
+    """
+    every = panel.locator(
+        ":is(.jupyter-widgets, .widget-toggle-buttons):not(.widget-container, .jp-OutputArea)"
+    )
+    placeholder = panel.page.locator(f'input[placeholder*="{text}"]')
+    return every.filter(has_text=re.compile(re.escape(text))).or_(every.filter(has=placeholder)).first
+
+
+def output_of(widget):
+    """Return the whole output area of the cell that shows a widget: what its callbacks show is in there."""
+    return widget.locator("xpath=ancestor::*[contains(@class, 'jp-Cell-outputWrapper')]")
+
+
+def errors(panel) -> list[str]:
+    """Return what stands in red boxes: tracebacks and what went to standard error."""
+    red = panel.locator(".jp-RenderedText[data-mime-type*=stderr], .jp-RenderedText[data-mime-type*='error']")
+    return red.all_text_contents()
+
+
+def popups(page) -> list[str]:
+    """Return the texts of dialogs and of notices in the corner."""
+    return page.locator(".jp-Dialog, .Toastify__toast").all_text_contents()
+
+
+def screenshot(page, name: str, of=None) -> None:
+    """Write runs/browser/<name>-<width>.png for each width of the window, with `of` in sight."""
+    for width in reversed(WIDTHS):  # the widest last, for what follows
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(500)  # JupyterLab lays out once more
+        for _ in range(2 if of else 0):  # cells above get their height when they are first seen
+            of.evaluate("element => element.scrollIntoView({block: 'center'})")
+            page.wait_for_timeout(500)
+        page.screenshot(path=RUNS / f"{name}-{width}.png")
+
+
+def test_the_first_notebook_runs_by_the_menu(page, lab):
+    panel = open_notebook(page, lab, "00_start_here")
+    screenshot(page, "opened")
+    names = page.locator(".jp-DirListing-itemText")
+    assert names.count() >= len(list(copies.NOTEBOOKS.glob("*.ipynb")))
+    cut = "names => names.filter(n => n.scrollWidth > n.clientWidth).map(n => n.textContent)"
+    assert names.evaluate_all(cut) == [], "file names are shown whole"
+    run_all(page, panel)
+    assert errors(panel) == []
+    assert popups(page) == [], "no news, no question"
+    assert panel.locator(".jp-OutputArea-output img").count() > 0
+    screenshot(page, "run", of=panel.locator(".jp-OutputArea-output img").last)
+    own = [file for file in lab.home.glob("config/lab/**/*") if file.is_file()]
+    assert own == [], "a reader's own settings and layout are left alone"
+
+
+def test_a_saved_run_is_a_copy_that_the_next_pull_renews(page, lab):
+    before = {file: file.read_bytes() for file in copies.NOTEBOOKS.glob("*.ipynb")}
+    panel = open_notebook(page, lab, "00_start_here")
+    panel.locator(".jp-CodeCell .jp-InputArea").nth(1).click()  # the parameters
+    page.keyboard.press("Control+Enter")
+    wait_idle(page, panel)
+    copy = lab.folder / "00_start_here.ipynb"
+    unsaved = copy.stat().st_mtime_ns
+    choose(page, "File", "Save Notebook")
+    deadline = time.monotonic() + 20
+    while copy.stat().st_mtime_ns == unsaved:
+        assert time.monotonic() < deadline, "not saved"
+        page.wait_for_timeout(250)
+    saved = copies.read_notebook(copy, "")
+    assert copies.state(saved) == saved["metadata"][copies.MADE_FROM], "a run is no change"
+    assert {file: file.read_bytes() for file in copies.NOTEBOOKS.glob("*.ipynb")} == before
+    panel.locator("a", has_text="README").first.click()
+    shown = page.locator(".jp-MarkdownViewer:not(.lm-mod-hidden)")
+    shown.locator("a[href*='01_load_models.ipynb']").first.click()
+    panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+    panel.locator(".jp-Toolbar", has_text="read-only").wait_for()
+    screenshot(page, "read_only")
