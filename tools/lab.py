@@ -163,6 +163,7 @@ def main() -> int:
     sys.stdout.flush()
     # A kernel finds the course by its folder's parents, and by this where the copies are elsewhere.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    os.environ["JUPYTER_SERVER_ROOT"] = os.path.commonpath([ROOT, folder])  # below it, files have addresses
     LabApp.launch_instance([*arguments(folder), *sys.argv[1:]])
     return 0
 
