@@ -21,6 +21,10 @@ _FLAGS = ("allow_cpu", "resume", "push_to_hub", "live", "swap_losses", "from_ret
 _NUMBERS = ("steps", "minutes")
 _TEXTS = ("data", "pdfs", "queries", "writer", "writer_model", "license", "train_candidates")
 _RUNNERS = ("jupyterlab", "papermill")  # they run notebooks, and others do too
+#: Loggers that say in a red box, as if it were a fault, what a notebook says itself or nobody can change.
+_TOLD = ("sentence_transformers.base.model", "sentence_transformers.base.losses.merged_forward",
+         "transformers.image_utils")  # fmt: skip
+_NEWS = ("Default prompt name is set", "This model was loaded", "Note: embedding each", "Image decoding with")
 
 
 class Begun(NamedTuple):
@@ -84,8 +88,8 @@ def begin(
     set_seed(settings.seed)
     # The library asks for pixel limits where a model is loaded, which is where notebooks set them.
     warnings.filterwarnings("ignore", message="Passing `min_pixels`")
-    # It says at each load that queries get the model's prompt, in a red box, as if that were a fault.
-    logging.getLogger("sentence_transformers.base.model").addFilter(_is_news)
+    for name in _TOLD:
+        logging.getLogger(name).addFilter(lambda record: not record.getMessage().startswith(_NEWS))
     plots.style()
     facts = {"profile": settings.name, "model": settings.embedding_model}
     if settings.collection:
@@ -95,10 +99,6 @@ def begin(
     for name, value in (facts | hardware.describe()).items():
         print(f"{name}: {value}")
     return Begun(settings, section, output_dir)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    return "Default prompt name is set" not in record.getMessage()
 
 
 def _check_parameters(given: dict) -> None:
@@ -119,10 +119,8 @@ def _check_packages() -> None:
     wanted = re.findall(r"^[A-Za-z][\w.-]*", text, flags=re.MULTILINE)
     missing = [name for name in wanted if name not in _RUNNERS and not _installed(name)]
     if missing:
-        raise RuntimeError(
-            f"{', '.join(missing)} not installed: run `{sys.executable} -m pip install -r {requirements}`, "
-            "restart the kernel, run this again."
-        )
+        fix = f"run `{sys.executable} -m pip install -r {requirements}`, restart the kernel, run this again."
+        raise RuntimeError(f"{', '.join(missing)} not installed: {fix}")
     for name in _RELOADED:
         loaded, installed = getattr(sys.modules.get(name), "__version__", None), _installed(name)
         if loaded and installed and loaded.split("+")[0] != installed.split("+")[0]:
