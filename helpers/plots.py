@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Okabe and Ito, "Color Universal Design", 2008: black, blue, vermillion, green, orange, sky blue, purple.
 PALETTE = ("#000000", "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9", "#CC79A7")
 _LINE_STYLES = ("-", "--", "-.", ":")
-_PAGE, _GAP, _LINE = 2.8, 0.2, 0.19  # inches: a page and its margin across, margins, a line of text
+_PAGE, _GAP, _LINE = 2.7, 0.2, 0.19  # inches: a page and its margin across, margins, a line of text
 
 
 def style() -> None:
@@ -135,7 +135,7 @@ def show(figure: Figure, alt: str) -> None:
 def picture_of(figure: Figure, alt: str) -> tuple[dict[str, str], dict]:
     """(data, metadata) of a figure as a notebook keeps them; the text stands where no picture is shown, too.
 
-    The picture is kept at 48 colours, which a chart or a page does not miss, so that notebooks stay small.
+    The picture is kept at 32 colours, which a chart or a page does not miss, so that notebooks stay small.
     """
     import matplotlib.pyplot as plt
     from PIL import Image
@@ -145,7 +145,7 @@ def picture_of(figure: Figure, alt: str) -> tuple[dict[str, str], dict]:
     drawn, small = BytesIO(), BytesIO()
     figure.savefig(drawn, format="png", bbox_inches="tight")
     plt.close(figure)
-    Image.open(drawn).convert("RGB").quantize(48, dither=Image.Dither.NONE).save(
+    Image.open(drawn).convert("RGB").quantize(32, dither=Image.Dither.NONE).save(
         small, format="png", optimize=True
     )
     data = {"image/png": b64encode(small.getvalue()).decode(), "text/plain": alt}
