@@ -13,6 +13,7 @@ and looks into the output of the cell that shows the widget:
     screenshot(page, "00_search")
 """
 
+import json
 import os
 import re
 import shutil
@@ -230,3 +231,150 @@ def test_a_saved_run_is_a_copy_that_the_next_pull_renews(page, lab):
     panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
     panel.locator(".jp-Toolbar", has_text="read-only").wait_for()
     screenshot(page, "read_only")
+
+
+#: What a reader may touch, together in one notebook: two searches, sizes, two models, a short training.
+PIECES = {
+    "search": """
+from helpers.course.data import load_collection, load_queries
+from helpers.course.profiles import get_profile
+from helpers.widgets import READABLE, PageLens, SearchBox, by_embedding
+from tools import page_vectors
+from sentence_transformers import SentenceTransformer
+
+profile = get_profile("small")
+pixels = {"min_pixels": profile.min_pixels, "max_pixels": profile.max_pixels}
+model = SentenceTransformer(profile.path(profile.embedding_model), processor_kwargs=pixels,
+                            model_kwargs={"dtype": "float32"}, device="cpu")
+collection, (ids, vectors) = load_collection(profile), page_vectors.load(profile)
+dense = by_embedding(model, vectors)
+some = load_queries("eval")[:3]
+SearchBox({"base": dense, "turned round": lambda query, size: -dense(query, size)}, ids,
+          lambda page: collection.page(page, READABLE), {one["query"]: set(one["page_ids"]) for one in some},
+          collection.source, dimensions=profile.matryoshka_dims).show()
+""",
+    "lens": """
+page = collection.page(some[0]["page_ids"][0], 1_000_000)
+PageLens({"base": model, "same": model}, page, [one["query"] for one in some], (12, 24, 48)).show()
+""",
+    "training": """
+import warnings
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from helpers.progress import report
+
+warnings.simplefilter("ignore")
+rows = collection.split("dev", limit=16)
+task = ({row["query_id"]: row["query"] for row in rows}, dict(zip(rows["page_id"], rows["image"])),
+        {row["query_id"]: set(row["page_ids"]) for row in rows})
+args = SentenceTransformerTrainingArguments(
+    output_dir="checkpoints", max_steps=6, per_device_train_batch_size=4, eval_strategy="steps", eval_steps=3,
+    eval_on_start=True, logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True,
+    use_cpu=True)
+trainer = SentenceTransformerTrainer(
+    model=model, args=args, train_dataset=rows.select_columns(["query", "image"]),
+    loss=MultipleNegativesRankingLoss(model),
+    evaluator=InformationRetrievalEvaluator(*task, name="dev", write_csv=False))
+report(trainer, "eval_dev_cosine_ndcg@10")
+trainer.train();
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def pieces(page, lab):
+    """The notebook of PIECES, run by the menu."""
+    cells = [
+        {"cell_type": "code", "execution_count": None, "id": name, "metadata": {}, "outputs": [],
+         "source": source.strip()}
+        for name, source in PIECES.items()
+    ]  # fmt: skip
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    whole = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    (lab.folder / "pieces.ipynb").write_text(json.dumps(whole))
+    panel = open_notebook(page, lab, "pieces")
+    run_all(page, panel)
+    return panel
+
+
+def shown_in(area) -> str:
+    """What an output area shows, to be compared: times left out."""
+    return re.sub(r"in \d+ ms", "", area.evaluate("element => element.innerHTML"))
+
+
+def changes(page, panel, area, action) -> None:
+    """Do something and wait until the output has changed."""
+    before = shown_in(area)
+    action()
+    deadline = time.monotonic() + 30
+    while shown_in(area) == before:
+        assert time.monotonic() < deadline, "nothing has changed"
+        page.wait_for_timeout(200)
+    wait_idle(page, panel)
+
+
+def test_the_search_box_answers(page, pieces):
+    from playwright.sync_api import expect
+
+    box = widget(pieces, "Type a query")
+    area = output_of(box)
+    expect(area.locator(".vdr-page img")).to_have_count(4)
+
+    def ask():
+        box.locator("input").fill("annual report with a chart of revenue")
+        box.locator("input").press("Enter")
+
+    changes(page, pieces, area, ask)
+    expect(area).to_contain_text("1,500 pages searched")
+    changes(page, pieces, area, lambda: widget(pieces, "turned round").get_by_role("button").last.click())
+    handle = widget(pieces, "dimensions").locator(".noUi-handle")
+    changes(page, pieces, area, lambda: handle.press("ArrowLeft"))
+    expect(area).to_contain_text("768 bytes a page")
+    changes(page, pieces, area, lambda: area.locator(".jupyter-button").last.click())
+    expect(area).to_contain_text("The right page is at place")
+    picture = area.locator(".vdr-page img").first
+    small = picture.bounding_box()["width"]
+    picture.click()
+    assert picture.bounding_box()["width"] > 1.5 * small, "a click makes a page readable"
+    link = area.locator(".vdr-page a").first.get_attribute("href")
+    assert re.match(r"/files/data/pdfs/.*\.pdf#page=\d+$", link)
+    assert page.request.get(page.url.split("/lab/")[0] + link).ok
+    assert errors(pieces) == []
+    screenshot(page, "search_box", of=box)
+
+
+def test_the_page_lens_looks(page, pieces):
+    from playwright.sync_api import expect
+
+    tokens = widget(pieces, "tokens")
+    area = output_of(tokens)
+    expect(area.locator(".vdr-page img")).to_have_count(2)
+    changes(page, pieces, area, lambda: tokens.locator(".noUi-handle").press("ArrowRight"))
+    changes(page, pieces, area, lambda: area.locator("select").select_option(index=1))
+    changes(page, pieces, area, lambda: widget(pieces, "same").get_by_role("button").last.click())
+    screenshot(page, "page_lens", of=tokens)
+    changes(page, pieces, area, lambda: area.locator("input[type=checkbox]").click())
+    expect(area.locator(".vdr-page img")).to_have_count(1)
+    assert errors(pieces) == []
+
+
+def test_the_panel_of_a_training_stays_in_the_saved_notebook(page, lab, pieces):
+    from playwright.sync_api import expect
+
+    area = pieces.locator(".jp-CodeCell .jp-Cell-outputWrapper").last
+    area.scroll_into_view_if_needed()
+    expect(area).to_contain_text("6 steps")
+    expect(area.locator("img")).to_have_count(1)
+    screenshot(page, "training", of=area)
+    choose(page, "File", "Save Notebook")
+    copy, deadline = lab.folder / "pieces.ipynb", time.monotonic() + 20
+    while "image/png" not in copy.read_text(encoding="utf-8"):
+        assert time.monotonic() < deadline, "not saved"
+        page.wait_for_timeout(250)
+    saved = json.loads(copy.read_text(encoding="utf-8"))
+    kinds = [set(output["data"]) for output in saved["cells"][-1]["outputs"] if "data" in output]
+    assert {"image/png", "text/plain"} <= kinds[-1]
+    for cell in saved["cells"][:2]:  # whoever reads it without a kernel sees a picture
+        (output,) = (one for one in cell["outputs"] if "data" in one)
+        assert {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"} <= set(output["data"])
