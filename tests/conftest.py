@@ -19,6 +19,7 @@ from helpers.copies import undecoded
 from helpers.course import data, ledger
 from helpers.course.profiles import PROFILES, ROOT, run_dir
 from helpers.dataset import COLUMNS
+from tests.wrong_answers import WRONG, proof
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALL, FULL = PROFILES["small"], PROFILES["full"]
@@ -53,31 +54,46 @@ def run_course(*arguments: str, root: Path = ROOT, **environment: str) -> subpro
     )
 
 
-def solved(file) -> tuple[dict, int]:
-    """The notebook with every solution in its exercise's place, and their number."""
+def filled(source: str, answer: str) -> str:
+    """An exercise's cell with an answer in the place that says "your turn"."""
+    place = YOUR_TURN.search(source)
+    lines = "\n".join(place[1] + line for line in answer.split("\n"))
+    return source[: place.start()] + lines + source[place.end() :]
+
+
+def solved(file, wrong: dict | None = None) -> tuple[dict, int]:
+    """The notebook with every solution in its exercise's place, and their number.
+
+    With `wrong`, notebook -> wrong answers of each exercise, a cell below each exercise proves that its check
+    rejects them.
+    """
     notebook = json.loads(file.read_text(encoding="utf-8"))
-    count, cells = 0, notebook["cells"]
-    for cell, following in zip(cells, cells[1:]):
-        place = YOUR_TURN.search("".join(cell["source"])) if cell["cell_type"] == "code" else None
-        if not place:
+    count, cells, proofs = 0, notebook["cells"], []
+    for place, (cell, following) in enumerate(zip(cells, cells[1:])):
+        source = "".join(cell["source"])
+        if cell["cell_type"] != "code" or not YOUR_TURN.search(source):
             continue
         found = SOLUTION.findall("".join(following["source"]))
         assert len(found) == 1, f"{file.name}: no solution below exercise {count + 1}"
-        lines = (found[0][0] or found[0][1]).split("\n")
-        solution = "\n".join(place[1] + line for line in lines)
-        source = "".join(cell["source"])
-        cell["source"] = source[: place.start()] + solution + source[place.end() :]
+        cell["source"] = filled(source, found[0][0] or found[0][1])
         count += 1
+        if wrong:
+            checks = [filled(source, answer) for answer in wrong[file.stem][count - 1]]
+            proofs.append((place, count, proof(count, checks)))
+    for place, number, source in reversed(proofs):
+        cell = {"cell_type": "code", "id": f"proof-{number}", "metadata": {"tags": []}, "source": source}
+        cells.insert(place + 1, cell | {"execution_count": None, "outputs": []})
     return notebook, count
 
 
 def solved_course(tmp_path_factory) -> Path:
-    """A copy of the course in which all exercises are solved."""
+    """A copy of the course in which all exercises are solved, and wrong answers are tried."""
     copy = tmp_path_factory.mktemp("copy")
     for name in ("data", "helpers", "notebooks", "tools"):
         shutil.copytree(ROOT / name, copy / name)
     for file in NOTEBOOKS:
-        (copy / "notebooks" / file.name).write_text(json.dumps(solved(file)[0]), encoding="utf-8")
+        notebook = json.dumps(solved(file, WRONG)[0])
+        (copy / "notebooks" / file.name).write_text(notebook, encoding="utf-8")
     return copy
 
 

@@ -12,6 +12,7 @@ from helpers.course import data, ledger
 from helpers.course.profiles import ROOT
 from tests.conftest import run_course, solved_course
 from tests.test_exercises import said
+from tests.wrong_answers import proven
 from tools import intake
 
 BROKEN = ("cut_tail.pdf", "encrypted_user_password.pdf", "zero_pages.pdf")
@@ -56,7 +57,7 @@ def test_a_folder_of_pdfs_ends_in_a_verdict(verdict):
     assert "9 documents, " in text and "; 3 files left out" in text
     assert all(f"   {name}: it " in text for name in BROKEN)
     assert "queries to judge by, so the verdict will be vague" in text
-    assert "Exercise 1: right." in text
+    assert "Exercise 1: right." in text and proven(1) in text
     section = ledger.load(runs / "small-reports" / "results.json")["10_your_own_pdfs"]
     assert section["documents"] == 9 and section["verdict"] in " ".join(text.split("\n"))
     assert {"random order", "bm25", "base", "finetuned", "fused by ranks", "fused by scores"} == set(
