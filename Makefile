@@ -34,7 +34,7 @@ help:
 	@echo "make lab       open copies of the notebooks, in runs/lab, in JupyterLab"
 	@echo "               LAB_ARGS=\"--no-browser --port 8899\" passes arguments on"
 	@echo "make outputs   run the committed notebooks in place and keep their outputs clean"
-	@echo "make readme    write the generated parts of README.md and docs/ again (FROM=runs/small/results.json takes a new ledger)"
+	@echo "make readme    write the generated parts of README.md, docs/ and notebooks again (FROM=runs/small/results.json takes a new ledger)"
 	@echo "make sweeps    measure again what each choice, and each planted fault, does to a short training (40 min)"
 	@echo "make lock      resolve requirements.lock and requirements-dev.lock again"
 	@echo "make clean     remove the runs of notebooks and caches; copies in runs/lab stay, and the environment (rm -rf $(VENV))"
@@ -77,6 +77,7 @@ outputs: $(DEV_STAMP)
 
 readme: $(STAMP)
 	@$(BIN)/python tools/readme.py $(if $(FROM),--from $(FROM))
+	@$(BIN)/python tools/openings.py
 
 sweeps: $(STAMP)
 	@$(BIN)/python tools/sweeps.py

@@ -17,6 +17,7 @@ import pytest
 
 from helpers.course.profiles import ROOT
 from tests.conftest import NOTEBOOKS
+from tools.openings import place
 
 GLOSSARY = ROOT / "docs" / "glossary.md"
 
@@ -46,9 +47,9 @@ model?, does this page answer?, dunning, each, encoded, find, First; the truth, 
 From a vision-language model., From what the page was made of., How fast was it?, How long will it take; and
 does it fit?, in, is, Is a text or page twice in a batch?, its, Its queries, last, lookup, LTI, no, No
 prompt in training, not, Nothing learned, order, out, Pages cut off, Pages of dev trained on, paraphrase,
-paths, roadmap, say, Schedule, this, Time, trained, trains, A trap., which page answers best?, whole, with,
-"Write one question that only this page answers; in an accountant's words.", yet, you, You need, You will
-learn
+paths, Predict first:, roadmap, say, Schedule, this, Time, trained, trains, A trap., Where do they look?,
+Where does it look?, which page answers best?, whole, with, "Write one question that only this page answers;
+in an accountant's words.", yet, you, You need, You will learn
 """
 
 #: Abbreviations and names that a reader of Python and PDF files knows, and names of products.
@@ -95,9 +96,10 @@ def entries(text: str) -> list[Entry]:
 
 @cache
 def markdown(stem: str) -> str:
-    """A notebook's text, without solutions and fenced code."""
+    """A notebook's text, without its place on the path, solutions and fenced code."""
     cells = json.loads((ROOT / "notebooks" / f"{stem}.ipynb").read_text(encoding="utf-8"))["cells"]
     text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    text = text.replace(f"{place(stem)}\n", "")  # names of notebooks
     return re.sub(r"<details>.*?</details>|^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
