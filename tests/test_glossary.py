@@ -47,9 +47,9 @@ model?, does this page answer?, dunning, each, encoded, find, First; the truth, 
 From a vision-language model., From what the page was made of., How fast was it?, How long will it take; and
 does it fit?, in, is, Is a text or page twice in a batch?, its, Its queries, last, lookup, LTI, no, No
 prompt in training, not, Nothing learned, order, out, Pages cut off, Pages of dev trained on, paraphrase,
-paths, Predict first:, roadmap, say, Schedule, this, Time, trained, trains, A trap., Where do they look?,
-Where does it look?, which page answers best?, whole, with, "Write one question that only this page answers;
-in an accountant's words.", yet, you, You need, You will learn
+paths, Predict first:, roadmap, say, Schedule, this, Time, trained, trains, A trap., which page answers
+best?, whole, with, "Write one question that only this page answers; in an accountant's words.", yet, you,
+You need, You will learn
 """
 
 #: Abbreviations and names that a reader of Python and PDF files knows, and names of products.

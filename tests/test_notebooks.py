@@ -195,6 +195,20 @@ def test_ends_as_every_notebook(file):
 
 
 @each_notebook
+def test_a_reader_is_asked_to_predict_one_result(file):
+    """In each numbered notebook: a question, the cell that answers it, and what to compare."""
+    cells = read(file).cells
+    asked = [index for index, cell in enumerate(cells) if "**Predict first:**" in cell.source]
+    assert len(asked) == (1 if file.stem in COURSE else 0)
+    for index in asked:
+        question, answering, after = cells[index : index + 3]
+        assert question.source.startswith("**Predict first:** ") and question.source.endswith("?")
+        kinds = [cell.cell_type for cell in (question, answering, after)]
+        assert kinds == ["markdown", "code", "markdown"]
+        assert "compare" in after.source.lower() and not re.search(r"\d\.\d", after.source)
+
+
+@each_notebook
 def test_was_run_once_in_order_without_an_error(file):
     assert [cell.execution_count for cell in code(file)] == list(range(1, len(code(file)) + 1))
     outputs = [output for cell in code(file) for output in cell.outputs]
