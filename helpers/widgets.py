@@ -34,9 +34,11 @@ READABLE = 600 * 850  # pixels of a page that people are to read
 _MOST_WORDS = 300  # of a query; a model cuts it anyway
 _CELL = 32  # pixels: a visual token of Qwen3-VL covers 32 x 32 of them
 _HINT = "Nothing happens? The kernel was restarted, or has stopped: run the notebook up to this cell."
-_STYLE = """<style>.vdr-row{display:flex;flex-wrap:wrap;gap:12px;line-height:1.4}.vdr-page{width:290px}
-.vdr-page[open]{width:620px}.vdr-page summary{list-style:none;cursor:zoom-in}.vdr-page img{width:100%;
-box-sizing:border-box;border:1px solid #999}.vdr-right img{border:5px solid #009E73}</style>"""
+_STYLE = """<style>.widget-html-content{min-width:0;white-space:normal}
+.vdr-row{display:flex;flex-wrap:wrap;gap:12px;line-height:1.4} .vdr-page{width:290px}
+.vdr-page[open]{width:620px;max-width:100%} .vdr-page summary{list-style:none;cursor:zoom-in}
+.vdr-page img{width:100%;box-sizing:border-box;border:1px solid #999} .vdr-right img{border:5px solid #009E73}
+</style>"""
 
 #: Scores of all pages for a query, (pages,), with so many dimensions of an embedding, or None for all.
 Search = Callable[[str, int | None], np.ndarray]
