@@ -69,7 +69,7 @@ def test_links_of_every_copy_hold():
         text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
         for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
             place = lab.NOTEBOOKS if target.endswith(".ipynb") and "/" not in target else folder
-            assert (place / target).exists(), f"{file.name}: {target}"
+            assert Path(os.path.normpath(place / target)).exists(), f"{file.name}: {target}"
         assert not re.search(r"(?:src|href)=\"\.\./(?!\.\./)", text)
 
 
