@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -31,6 +31,16 @@ def bm25(queries: Mapping[str, str], texts: Mapping[str, str], k: int = 100) -> 
         best = [place for place in np.argsort(-scores, kind="stable")[:k] if scores[place] > 0]
         found[query] = {pages[place]: float(scores[place]) for place in best}
     return found
+
+
+def by_words(texts: Mapping[str, str]) -> Callable[[str, object], np.ndarray]:
+    """BM25 as a search for a `helpers.widgets.SearchBox`: scores of the pages of `texts`, (pages,)."""
+
+    def search(query: str, dimensions: object = None) -> np.ndarray:
+        found = bm25({"query": query}, texts)["query"]
+        return np.array([found.get(page, 0.0) for page in texts])
+
+    return search
 
 
 def reciprocal_ranks(*runs: Run, constant: int = 60) -> dict[str, dict[str, float]]:
