@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 
 
 def show_table(
@@ -32,7 +33,7 @@ def show_table(
     styled = (
         frame.style.format(precision=digits, thousands=",", escape="html")
         .format_index(escape="html")
-        .set_caption(caption)
+        .set_caption(escape(caption))
     )
     if bars:
         styled = styled.bar(subset=list(bars), vmin=0, vmax=1, color="#BFD9EA")
