@@ -78,3 +78,18 @@ def test_machine_is_described():
     assert {"Python", "torch", "CPU cores", "memory", "device", "attention"} <= set(facts)
     assert hardware.peak_memory_mb() > 10
     assert hardware.attn_implementation() in ("sdpa", "flash_attention_2")
+
+
+def test_the_text_reaches_whoever_reads_a_saved_notebook():
+    """nbconvert writes it beside the picture; where no picture is shown, it stands alone."""
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    alt = "Two empty pages side by side."
+    data, metadata = plots.picture_of(plots.show_pages("q", PAGES), alt)
+    cell = nbformat.v4.new_code_cell(
+        "show", outputs=[nbformat.v4.new_output("display_data", data, metadata=metadata)]
+    )
+    html, _ = HTMLExporter(template_name="basic").from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    assert f'alt="{alt}"' in html and "data:image/png;base64" in html
+    assert data["text/plain"] == alt
