@@ -43,7 +43,7 @@ pytestmark = [
 ]
 RUNS = ROOT / "runs" / "browser"
 WIDTHS = (1400, 900)  # pixels
-SECONDS = 120  # that a notebook may take to run: the machine may be busy with other tests
+SECONDS = 300  # that a notebook may take to run: the machine may be busy with other tests
 
 
 class Lab(NamedTuple):
@@ -106,7 +106,7 @@ def browser():
 def page(browser):
     """One window for all tests of this file: a page of JupyterLab takes seconds to load."""
     page = browser.new_page(viewport={"width": WIDTHS[0], "height": 900})
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     return page
 
 
@@ -218,7 +218,7 @@ def test_a_saved_run_is_a_copy_that_the_next_pull_renews(page, lab):
     copy = lab.folder / "00_start_here.ipynb"
     unsaved = copy.stat().st_mtime_ns
     choose(page, "File", "Save Notebook")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while copy.stat().st_mtime_ns == unsaved:
         assert time.monotonic() < deadline, "not saved"
         page.wait_for_timeout(250)
@@ -307,7 +307,7 @@ def changes(page, panel, area, action) -> None:
     """Do something and wait until the output has changed."""
     before = shown_in(area)
     action()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while shown_in(area) == before:
         assert time.monotonic() < deadline, "nothing has changed"
         page.wait_for_timeout(200)
@@ -367,7 +367,7 @@ def test_the_panel_of_a_training_stays_in_the_saved_notebook(page, lab, pieces):
     expect(area.locator("img")).to_have_count(1)
     screenshot(page, "training", of=area)
     choose(page, "File", "Save Notebook")
-    copy, deadline = lab.folder / "pieces.ipynb", time.monotonic() + 20
+    copy, deadline = lab.folder / "pieces.ipynb", time.monotonic() + 60
     while "image/png" not in copy.read_text(encoding="utf-8"):
         assert time.monotonic() < deadline, "not saved"
         page.wait_for_timeout(250)
