@@ -132,10 +132,10 @@ def show(figure: Figure, alt: str) -> None:
     display(picture, raw=True, metadata=metadata)
 
 
-def picture_of(figure: Figure, alt: str) -> tuple[dict[str, str], dict]:
+def picture_of(figure: Figure, alt: str, colors: int = 40) -> tuple[dict[str, str], dict]:
     """(data, metadata) of a figure as a notebook keeps them; the text stands where no picture is shown, too.
 
-    The picture is kept at 40 colours, which a chart or a page does not miss, so that notebooks stay small.
+    The picture is kept at few colours, which a chart or a page does not miss, so that notebooks stay small.
     """
     import matplotlib.pyplot as plt
     from PIL import Image
@@ -145,7 +145,7 @@ def picture_of(figure: Figure, alt: str) -> tuple[dict[str, str], dict]:
     drawn, small = BytesIO(), BytesIO()
     figure.savefig(drawn, format="png", bbox_inches="tight")
     plt.close(figure)
-    Image.open(drawn).convert("RGB").quantize(40, dither=Image.Dither.NONE).save(
+    Image.open(drawn).convert("RGB").quantize(colors, dither=Image.Dither.NONE).save(
         small, format="png", optimize=True
     )
     data = {"image/png": b64encode(small.getvalue()).decode(), "text/plain": alt}

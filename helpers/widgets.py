@@ -23,7 +23,7 @@ import numpy as np
 
 from helpers.hardware import watched
 from helpers.inputs import plain_page, plain_query
-from helpers.plots import PALETTE, picture_of, show, show_rows
+from helpers.plots import PALETTE, picture_of, show_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -199,8 +199,8 @@ class PageLens:
         """The page at the size that the processor gives it for at most so many visual tokens."""
         from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-        page = plain_page(self.page)
         most = tokens * _CELL**2
+        page = plain_page(self.page, most)
         height, width = smart_resize(page.height, page.width, _CELL, min(_CELL**2, most), most)
         return page.resize((width, height), 3)  # bicubic, as the processor does
 
@@ -271,7 +271,7 @@ class PageLens:
     def show(self) -> None:
         """Show the lens, or its static picture where nobody looks on."""
         _display(self._widget, self.still, f"A page, its grid of visual tokens, and where covering it costs "
-                 f"similarity with “{self.queries[0]}”: {', '.join(self.models)}.")  # fmt: skip
+                 f"similarity with “{self.queries[0]}”: {', '.join(self.models)}.", colors=128)  # fmt: skip
 
     def answer(self, query: str, name: str, tokens: int, heat: bool) -> str:
         """Both pictures as HTML."""
@@ -331,12 +331,10 @@ def _url(file: Path, number: int) -> str | None:
     return f"/files/{quote(file.relative_to(served).as_posix())}#page={number}"
 
 
-def _display(widget: Callable, still: Callable[[], Figure], alt: str) -> None:
+def _display(widget: Callable, still: Callable[[], Figure], alt: str, colors: int = 40) -> None:
     """Show a live piece, with its static picture for front ends that have no widgets; else the picture."""
-    if not watched():
-        return show(still(), alt)
     from IPython.display import display
 
-    piece = widget()
-    picture, metadata = picture_of(still(), alt)
-    display({**piece._repr_mimebundle_(), **picture}, raw=True, metadata=metadata)
+    live = widget()._repr_mimebundle_() if watched() else {}
+    picture, metadata = picture_of(still(), alt, colors)
+    display({**live, **picture}, raw=True, metadata=metadata)

@@ -177,7 +177,8 @@ def lens(model, pages):
 @pytest.mark.parametrize("tokens", [12, 24, 70])
 def test_the_lens_shows_the_page_as_the_model_gets_it(lens, model, tokens):
     limit = {"min_pixels": 32 * 32, "max_pixels": tokens * 32 * 32}
-    fed = model.preprocess([lens.page], processing_kwargs={"image": limit})
+    fed = model.preprocess([lens.seen(tokens)], processing_kwargs={"image": limit})
+    assert (fed["input_ids"] == model[0].model.config.image_token_id).sum() <= tokens
     _, height, width = fed["image_grid_thw"][0].tolist()
     assert lens.seen(tokens).size == (16 * width, 16 * height)
     lost, _ = lens.lost("base", "wiring", tokens)
