@@ -40,6 +40,7 @@ help:
 	@echo "make clean     remove the runs of notebooks and caches; copies in runs/lab stay, and the environment (rm -rf $(VENV))"
 
 setup: $(if $(DEV),$(DEV_STAMP),$(STAMP))
+	@echo "Ready. make lab opens the notebooks, make course runs them; README.md says how to use your own PDFs."
 
 $(STAMP):
 	@$(PYTHON) -c '$(FITS)' || { \

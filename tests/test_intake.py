@@ -103,8 +103,8 @@ def test_questions_of_three_kinds_of_file(stock, tmp_path, ending, text):
             "Line 2 .* has no page 99 that can be read; its pages are 1",
         ),
         ('{"query": "q", "pdf": "%s", "pages": [0]}', "Line 2 .* has no page 0"),
-        ('{"query": "q", "pdf": "%s", "pages": [true]}', "Line 2 .* has no page True"),
-        ('{"query": "q", "pdf": "%s", "pages": "two"}', "Line 2 .* has no page 'two'"),
+        ('{"query": "q", "pdf": "%s", "pages": [true]}', "Line 2 .* pages are written 3"),
+        ('{"query": "q", "pdf": "%s", "pages": "two"}', "Line 2 .* pages are written 3"),
         ('{"query": "?!", "pdf": "%s", "pages": [1]}', "Line 2 .*the query '.!' has no words"),
         (
             '{"question": "q", "pdf": "%s", "pages": [1]}',
@@ -220,3 +220,31 @@ def test_the_real_pages_are_read():
     questions = intake.read_queries(real / "questions.jsonl", stock.documents)
     assert len(questions) == len(Path(real / "questions.jsonl").read_text().splitlines())
     assert min(intake.split_by_document(stock.documents, questions).values()) > 10
+
+
+@pytest.mark.parametrize(
+    ("given", "numbers"),
+    [("3", [3]), ("3, 7", [3, 7]), ("[3, 7]", [3, 7]), ("3-5", [3, 4, 5]), ([2, "4"], [2, 4])],
+)
+def test_pages_are_written_as_people_write_them(given, numbers):
+    assert intake._numbers(given) == numbers
+
+
+@pytest.mark.parametrize("given", ["p. 3", "", True, "three"])
+def test_what_is_no_page_number_is_said(given):
+    with pytest.raises(ValueError, match="pages are written 3, or 3 7, or 3-5"):
+        intake._numbers(given)
+
+
+def test_equal_pages_look_alike_but_blank_ones_do_not_count(tmp_path):
+    import datasets
+    from PIL import Image, ImageDraw
+
+    pictures = {}
+    for name, text in (("a", "one report"), ("b", "one report"), ("c", "another"), ("d", ""), ("e", "")):
+        picture = Image.new("RGB", (224, 320), "white")
+        ImageDraw.Draw(picture).text((12, 12), text, fill="black", font_size=40)
+        pictures[name] = str(tmp_path / f"{name}.png")
+        picture.save(pictures[name])
+    corpus = datasets.Dataset.from_dict({"page_id": list(pictures), "image": list(pictures.values())})
+    assert intake.look_alikes(corpus.cast_column("image", datasets.Image())) == [("a", "b")]

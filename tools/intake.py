@@ -17,12 +17,19 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from helpers import pages
 from helpers.collection import SPLITS, document_of, in_processes
 from helpers.course import data
+from tools import audit
 
+if TYPE_CHECKING:
+    import datasets
+
+_BLANK = 2.0  # grey levels: a page whose picture varies by less (standard deviation) shows nothing
 LEGIBLE = 6.0  # pixels: what 7-point type has on an A4 page of 600 x 600 pixels, the article's limit
 
 
@@ -189,6 +196,30 @@ def _table(file: Path) -> list[tuple[int, dict]]:
     return rows
 
 
+def _numbers(given) -> list[int]:
+    """Numbers of pages from a list, or from "3", "3, 7", "[3, 7]" or "3-5". Raises ValueError: no number."""
+    parts = given if isinstance(given, list) else re.split(r"[\s,;]+", str(given).strip().strip("[]"))
+    numbers: list[int] = []
+    for part in map(str, parts):
+        ends = re.fullmatch(r"(\d+)(?:[-–](\d+))?", part.strip())
+        if not ends:
+            raise ValueError(f"pages are written 3, or 3 7, or 3-5, not {given!r}")
+        numbers += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+    return numbers
+
+
+def look_alikes(corpus: datasets.Dataset) -> list[tuple[str, str]]:
+    """Pairs of page ids that look the same, to the byte or nearly; blank pages left out."""
+    ids = list(corpus["page_id"])
+    found = [(one.item, one.other) for one in audit.duplicate_pages(corpus) if one.kind == "duplicate page"]
+
+    def is_blank(page: str) -> bool:
+        picture = corpus[ids.index(page)]["image"].convert("L").resize((64, 64))
+        return np.asarray(picture).std() < _BLANK
+
+    return [pair for pair in found if not is_blank(pair[0])]
+
+
 def _query(row: dict, by_name: dict[str, list[dict]], number: int) -> dict:
     """A row as a line of queries.jsonl. Raises ValueError with what is wrong."""
     if not isinstance(row, dict):
@@ -207,17 +238,11 @@ def _query(row: dict, by_name: dict[str, list[dict]], number: int) -> dict:
         near = difflib.get_close_matches(name, by_name, 1)
         hint = f". Is it {near[0]!r}?" if near else ""
         raise ValueError(f"the pdf {name!r} is not among the files that can be used{hint}")
-    given = (
-        row["pages"] if isinstance(row["pages"], list) else re.split(r"[\s,;]+", str(row["pages"]).strip())
-    )
     there = [page["number"] for page in found[0]["pages"]]
-    numbers = []
-    for one in given:
-        if isinstance(one, bool) or not re.fullmatch(r"\d+", str(one)) or int(one) not in there:
-            raise ValueError(
-                f"{name!r} has no page {one!r} that can be read; its pages are 1 to {max(there)}"
-            )
-        numbers.append(int(one))
+    numbers = _numbers(row["pages"])
+    for one in numbers:
+        if one not in there:
+            raise ValueError(f"{name!r} has no page {one} that can be read; its pages are 1 to {max(there)}")
     ids = [pages.page_id(found[0]["document_id"], one) for one in dict.fromkeys(numbers)]
     query_id = str(row["query_id"]) if row.get("query_id") not in (None, "") else f"q{number:05d}"
     return {"query_id": query_id, "query": words, "page_ids": ids, "written_by": "you"}

@@ -321,7 +321,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     folder = run_dir(profile)
-    say(f"{len(notebooks)} notebooks, profile {profile.name}, into {shown_path(folder)}")
+    counted = f"{len(notebooks)} notebook{'s' * (len(notebooks) > 1)}"
+    say(f"{counted}, profile {profile.name}, into {shown_path(folder)}")
     if hardware.device() == "cpu" and not hardware.use_bf16():
         say("This CPU has no bfloat16 products: trainings take about twice the time that README gives.")
     started = time.perf_counter()
@@ -349,6 +350,7 @@ def main(arguments: list[str] | None = None) -> int:
     if own and any(notebook.stem == "10_your_own_pdfs" for notebook in notebooks):
         say(f"\nThe verdict, on {own['queries']['eval']} queries: {own['verdict']}")
         say(f"To read: {shown_path(folder / '10_your_own_pdfs.ipynb')}")
+        say(f"To go on: {own['go_on']}")
     return 0
 
 
