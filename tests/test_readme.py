@@ -279,3 +279,21 @@ def test_results_table_of_a_part_or_of_nothing():
 def test_an_interval_that_touches_0_shows_its_sign():
     assert readme._interval([-0.0004, 0.0312]) == "-0.0004 to +0.031"
     assert readme._interval([0.5, 0.0005, 0.0312]) == "+0.001 to +0.031"
+
+
+def test_a_training_on_labels_stands_beside_that_on_written_queries():
+    own = {
+        "ndcg@10": {"base": 0.6, "finetuned": 0.9},
+        "ndcg@10_labelled": {"base": 0.6, "finetuned": 0.65, "finetuned on labels": 0.8},
+        "ci95": {"base": [0.5, 0.7], "labelled_gain": [0.1, 0.3], "written_gain": [-0.01, 0.1]},
+    }
+    table = readme.results_table({"10_your_own_pdfs": own})
+    assert "finetuned on labelled queries, on labelled queries | 0.800 | gain over the base" in table
+    assert "trained on written ones -0.010 to +0.100" in table
+
+
+def test_a_base_model_that_stands_in_is_not_shown_as_fine_tuned():
+    scores = {"bm25": 0.4, "finetuned": {"256": 0.3, "32": 0.2}, "fused by ranks": 0.5}
+    table = readme.results_table({"05_evaluate": {"ndcg@10": scores, "stand_in": True}})
+    assert "BM25" in table and "fine-tuned" not in table
+    assert "fine-tuned" in readme.results_table({"05_evaluate": {"ndcg@10": scores}})
