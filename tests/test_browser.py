@@ -209,6 +209,14 @@ def test_the_first_notebook_runs_by_the_menu(page, lab):
     assert own == [], "a reader's own settings and layout are left alone"
 
 
+def is_whole(file: Path) -> bool:
+    """Whether a notebook is there to its end: JupyterLab writes it in place."""
+    try:
+        return bool(json.loads(file.read_text(encoding="utf-8")))
+    except ValueError:
+        return False
+
+
 def test_a_saved_run_is_a_copy_that_the_next_pull_renews(page, lab):
     before = {file: file.read_bytes() for file in copies.NOTEBOOKS.glob("*.ipynb")}
     panel = open_notebook(page, lab, "00_start_here")
@@ -219,13 +227,13 @@ def test_a_saved_run_is_a_copy_that_the_next_pull_renews(page, lab):
     unsaved = copy.stat().st_mtime_ns
     choose(page, "File", "Save Notebook")
     deadline = time.monotonic() + 60
-    while copy.stat().st_mtime_ns == unsaved:
+    while copy.stat().st_mtime_ns == unsaved or not is_whole(copy):
         assert time.monotonic() < deadline, "not saved"
         page.wait_for_timeout(250)
     saved = copies.read_notebook(copy, "")
     assert copies.state(saved) == saved["metadata"][copies.MADE_FROM], "a run is no change"
     assert {file: file.read_bytes() for file in copies.NOTEBOOKS.glob("*.ipynb")} == before
-    panel.locator("a", has_text="README").first.click()
+    page.goto(f"{lab.address}/lab/tree/README.md")
     shown = page.locator(".jp-MarkdownViewer:not(.lm-mod-hidden)")
     shown.locator("a[href*='01_load_models.ipynb']").first.click()
     panel = page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
@@ -368,7 +376,7 @@ def test_the_panel_of_a_training_stays_in_the_saved_notebook(page, lab, pieces):
     screenshot(page, "training", of=area)
     choose(page, "File", "Save Notebook")
     copy, deadline = lab.folder / "pieces.ipynb", time.monotonic() + 60
-    while "image/png" not in copy.read_text(encoding="utf-8"):
+    while "image/png" not in copy.read_text(encoding="utf-8") or not is_whole(copy):
         assert time.monotonic() < deadline, "not saved"
         page.wait_for_timeout(250)
     saved = json.loads(copy.read_text(encoding="utf-8"))
