@@ -27,7 +27,7 @@ _SIDE = 48  # pixels a side of the grey picture that stands for a page
 # slides, one that was scaled to another size differs from itself by 0.4 at most, as a JPEG of quality 75 by
 # 0.2 (median), and from a page of another organization by 1.7 or more.
 NEAR = 0.6
-_BLANK = 2.0  # grey levels: a page whose picture varies by less (standard deviation) shows nothing
+BLANK = 2.0  # grey levels: a page whose picture varies by less (standard deviation) shows nothing
 # Pages that differ little on average may differ in the one digit that matters, as covers of two years do. So
 # the same are only those that differ by less than this in every place, drawn at _DRAWN pixels: on the same
 # pages, copies scaled or saved as JPEG differ by 21 at most, pages that only share a layout by 51 or more.
@@ -161,7 +161,7 @@ def same_pages(
     for (key, picture), (places, averages) in zip(
         a.items(), _near_rows(np.stack(list(a.values())), drawn, near)
     ):
-        if picture.std() < _BLANK:
+        if picture.std() < BLANK:
             continue
         row = first[key]
         for place, average in zip(places, averages):

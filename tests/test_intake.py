@@ -230,7 +230,7 @@ def test_pages_are_written_as_people_write_them(given, numbers):
     assert intake._numbers(given) == numbers
 
 
-@pytest.mark.parametrize("given", ["p. 3", "", True, "three"])
+@pytest.mark.parametrize("given", ["p. 3", "", True, "three", "5-3", "1-999999999"])
 def test_what_is_no_page_number_is_said(given):
     with pytest.raises(ValueError, match="pages are written 3, or 3 7, or 3-5"):
         intake._numbers(given)

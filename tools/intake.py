@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from helpers import pages
+from helpers import copies, pages
 from helpers.collection import SPLITS, document_of, in_processes
 from helpers.course import data
 from tools import audit
@@ -29,7 +29,7 @@ from tools import audit
 if TYPE_CHECKING:
     import datasets
 
-_BLANK = 2.0  # grey levels: a page whose picture varies by less (standard deviation) shows nothing
+_MOST_PAGES = 1000  # that one range may name: a slip of the keyboard names millions
 LEGIBLE = 6.0  # pixels: what 7-point type has on an A4 page of 600 x 600 pixels, the article's limit
 
 
@@ -202,20 +202,21 @@ def _numbers(given) -> list[int]:
     numbers: list[int] = []
     for part in map(str, parts):
         ends = re.fullmatch(r"(\d+)(?:[-–](\d+))?", part.strip())
-        if not ends:
+        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
+        if not first <= last <= first + _MOST_PAGES:
             raise ValueError(f"pages are written 3, or 3 7, or 3-5, not {given!r}")
-        numbers += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+        numbers += range(first, last + 1)
     return numbers
 
 
 def look_alikes(corpus: datasets.Dataset) -> list[tuple[str, str]]:
     """Pairs of page ids that look the same, to the byte or nearly; blank pages left out."""
-    ids = list(corpus["page_id"])
+    rows = {page: row for row, page in enumerate(corpus["page_id"])}
     found = [(one.item, one.other) for one in audit.duplicate_pages(corpus) if one.kind == "duplicate page"]
 
     def is_blank(page: str) -> bool:
-        picture = corpus[ids.index(page)]["image"].convert("L").resize((64, 64))
-        return np.asarray(picture).std() < _BLANK
+        picture = corpus[rows[page]]["image"].convert("L").resize((64, 64))
+        return np.asarray(picture).std() < copies.BLANK
 
     return [pair for pair in found if not is_blank(pair[0])]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from helpers.evaluation import Run, ordered
+from helpers.widgets import Search
 
 
 def bm25(queries: Mapping[str, str], texts: Mapping[str, str], k: int = 100) -> dict[str, dict[str, float]]:
@@ -17,28 +18,29 @@ def bm25(queries: Mapping[str, str], texts: Mapping[str, str], k: int = 100) -> 
         queries: query id -> words.
         texts: page id -> words; "" for a page without any.
     """
-    import bm25s
-
-    found: dict[str, dict[str, float]] = {query: {} for query in queries}
-    if not any(map(str.strip, texts.values())):
-        return found
-    pages, quiet = list(texts), {"show_progress": False}
-    index = bm25s.BM25()
-    index.index(bm25s.tokenize(list(texts.values()), stopwords="en", **quiet), **quiet)
-    words = bm25s.tokenize(list(queries.values()), stopwords="en", return_ids=False, **quiet)
-    for query, tokens in zip(queries, words):
-        scores = index.get_scores(tokens) if tokens else np.zeros(len(pages))
+    found: dict[str, dict[str, float]] = {}
+    pages, search = list(texts), by_words(texts)
+    for query, words in queries.items():
+        scores = search(words)
         best = [place for place in np.argsort(-scores, kind="stable")[:k] if scores[place] > 0]
         found[query] = {pages[place]: float(scores[place]) for place in best}
     return found
 
 
-def by_words(texts: Mapping[str, str]) -> Callable[[str, object], np.ndarray]:
-    """BM25 as a search for a `helpers.widgets.SearchBox`: scores of the pages of `texts`, (pages,)."""
+def by_words(texts: Mapping[str, str]) -> Search:
+    """BM25 as a search for a `helpers.widgets.SearchBox`: scores of the pages of `texts`, (pages,), which are
+    indexed once.
+    """
+    import bm25s
 
-    def search(query: str, dimensions: object = None) -> np.ndarray:
-        found = bm25({"query": query}, texts)["query"]
-        return np.array([found.get(page, 0.0) for page in texts])
+    quiet, index = {"show_progress": False}, None
+    if any(map(str.strip, texts.values())):
+        index = bm25s.BM25()
+        index.index(bm25s.tokenize(list(texts.values()), stopwords="en", **quiet), **quiet)
+
+    def search(query: str, dimensions: int | None = None) -> np.ndarray:
+        (words,) = bm25s.tokenize([query], stopwords="en", return_ids=False, **quiet)
+        return index.get_scores(words) if index is not None and words else np.zeros(len(texts))
 
     return search
 
