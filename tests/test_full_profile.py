@@ -17,7 +17,10 @@ from tools.run_course import declared_parameters
 FULL = PROFILES["full"]
 TWO_STEPS = {"ALLOW_CPU": "true", "MAX_STEPS": "2", "LIVE": "False"}
 TWO_STEPS |= {"TRAIN_ROWS": "8", "BATCH_SIZE": "4", "RERANKER_TRAIN_QUERIES": "5"}
-TIERED = ("03_choose_loss", "04_train_embedding", "06_train_reranker", "appendix_lora")
+TIERED = (
+    "03_choose_loss", "04_train_embedding", "06_train_reranker", "07_distill", "08_late_interaction",
+    "appendix_lora",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def printed(file) -> str:
 
 @pytest.mark.slow
 def test_every_notebook_runs_with_the_full_profile(small_pages_course, standin_hub, tmp_path):
-    names = [file.stem for file in NOTEBOOKS if re.match("0[0-6]_|appendix_lora", file.stem)]
+    names = [file.stem for file in NOTEBOOKS if re.match("0[0-8]_|appendix_lora", file.stem)]
     said, results = run_full(names, small_pages_course, tmp_path, standin_hub)
     plan = said["04_train_embedding"]
     assert re.search(

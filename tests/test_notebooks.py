@@ -26,6 +26,8 @@ COURSE = [
     "04_train_embedding",
     "05_evaluate",
     "06_train_reranker",
+    "07_distill",
+    "08_late_interaction",
     "10_your_own_pdfs",
 ]
 MAX_BYTES = 300_000

@@ -297,3 +297,24 @@ def test_a_base_model_that_stands_in_is_not_shown_as_fine_tuned():
     table = readme.results_table({"05_evaluate": {"ndcg@10": scores, "stand_in": True}})
     assert "BM25" in table and "fine-tuned" not in table
     assert "fine-tuned" in readme.results_table({"05_evaluate": {"ndcg@10": scores}})
+
+
+def test_the_comparison_says_what_each_way_costs(tmp_path):
+    ways = {
+        "dense": {"ndcg@10": 0.7, "ci95": [0, 0], "bytes_per_page": 1024, "query_ms": 9.0,
+                  "train_minutes": 4.5},
+        "late": {"ndcg@10": 0.65, "ci95": [-0.1, 0.0], "bytes_per_page": 45_056, "query_ms": 61.2,
+                 "train_minutes": 2},
+    }  # fmt: skip
+    write_json(tmp_path / "small.json", {"schema": 1, "08_late_interaction": {"comparison": ways}})
+    lines = readme.comparison_part(tmp_path / "small.json").splitlines()
+    assert lines[2] == "| dense | 0.700 |  | 1,024 | 9.0 | 4.5 |"
+    assert lines[3] == "| late | 0.650 | -0.100 to +0.0000 | 45,056 | 61.2 | 2.0 |"
+    assert readme.comparison_part(tmp_path / "none.json") == readme.NOT_MEASURED
+    table = readme.results_table({
+        "07_distill": {"ndcg@10": {"finetuned": 0.7, "longer": 0.72, "distilled": 0.71},
+                       "ci95": {"distilled": [-0.01, 0.03]}},
+        "08_late_interaction": {"ndcg@10": {"dense": 0.6, "late": 0.62}, "train_seconds": {"late": 118.4}},
+    })  # fmt: skip
+    assert "| Distil | retriever, distilled from the reranker's sum | 0.710 | against the fine-tuned" in table
+    assert "| Many vectors | late interaction | 0.620 | trained in 118 s |" in table

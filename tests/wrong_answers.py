@@ -106,6 +106,18 @@ WRONG = {
             "    half[query] = sorted(list(order)[:5], key=trained[query].get) + list(order)[5:]",
         ],
     ],
+    "08_late_interaction": [
+        [
+            "mean_maxsim = by_hand / len(page_vectors)",
+            "mean_maxsim = (query_vectors @ page_vectors.T).max(dim=0).values.mean()",
+            "mean_maxsim = (query_vectors @ page_vectors.T).mean()",
+        ],
+        [
+            'gigabytes = [1e6 * bytes_per_page[name] / 1e6 for name in ("float32", small_index)]',
+            'gigabytes = [1e6 * bytes_per_page[name] / 2**30 for name in ("float32", small_index)]',
+            'gigabytes = [1e6 * bytes_per_page[name] / 1e9 for name in (small_index, "float32")]',
+        ],
+    ],
     "10_your_own_pdfs": [
         [
             'lost = len(right_first("bm25") - right_first("finetuned")) / len(eval_queries)',

@@ -35,6 +35,8 @@ PATH = {
     "04_train_embedding": "04 training",
     "05_evaluate": "05 evaluation",
     "06_train_reranker": "06 reranker",
+    "07_distill": "07 distilled",
+    "08_late_interaction": "08 MaxSim",
     "10_your_own_pdfs": "10 your own PDFs",
 }
 #: Each appendix, and the notebook that it branches off from.

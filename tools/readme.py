@@ -158,6 +158,24 @@ def results_table(results: Mapping, seeds: Mapping | None = None, more: Mapping 
             every = [reranked[mixed], *others]
             name = f"{name} + retriever's similarity, mean of {len(every)} seeds"
             add("Rerank", name, sum(every) / len(every), f"from {min(every):.3f} to {max(every):.3f}")
+    distilled = results.get("07_distill", {})
+    for key, name in (
+        ("longer", "retriever, fine-tuned for longer on labels"),
+        ("distilled", "retriever, distilled from the reranker's sum"),
+        ("merged", "retriever, weights merged"),
+    ):
+        ends = _interval(distilled.get("ci95", {}).get(key))
+        note = f"against the fine-tuned retriever, 95 % interval {ends}" if ends else ""
+        add("Distil", name, distilled.get("ndcg@10", {}).get(key), note)
+    many = results.get("08_late_interaction", {})
+    late, spent = many.get("ndcg@10", {}), many.get("train_seconds", {})
+    ends = _interval(many.get("ci95", {}).get("late"))
+    for key, name, note in (
+        ("dense", "one vector a page, as long", ""),
+        ("late", "late interaction", f"against one vector a page, 95 % interval {ends}" if ends else ""),
+    ):
+        took = f"trained in {spent[key]:.0f} s" if key in spent else ""
+        add("Many vectors", name, late.get(key), "; ".join(filter(None, (took, note))))
     own = results.get("10_your_own_pdfs", {})
     labelled = own.get("ndcg@10_labelled", {})
     of = "the course's sample" if labelled else "own PDFs"
@@ -179,6 +197,24 @@ def results_table(results: Mapping, seeds: Mapping | None = None, more: Mapping 
         return "No results yet: run `make course`."
     lines = ["| task | model | NDCG@10 | |", "| --- | --- | ---: | --- |"]
     return "\n".join(lines + [f"| {task} | {name} | {value} | {note} |" for task, name, value, note in rows])
+
+
+def comparison_part(measured: Path = MEASURED) -> str:
+    """Return the table that notebook 08 ends with: every way of searching, with what it costs."""
+    ways = ledger.load(measured).get("08_late_interaction", {}).get("comparison", {})
+    if not ways:
+        return NOT_MEASURED
+    lines = [
+        "| way | NDCG@10 | against dense, 95 % interval | bytes a page | ms a query | minutes of training |",
+        "| --- | ---: | --- | ---: | ---: | ---: |",
+    ]
+    for name, of in ways.items():
+        against = "" if name == "dense" else _interval(of["ci95"])
+        lines.append(
+            f"| {name} | {of['ndcg@10']:.3f} | {against} | {of['bytes_per_page']:,.0f} | "
+            f"{of['query_ms']:.1f} | {of['train_minutes']:.1f} |"
+        )
+    return "\n".join(lines)
 
 
 def headline_part(measured: Path = MEASURED) -> str:
@@ -380,6 +416,7 @@ PARTS = {
     "headline": (README, headline_part),
     "map": (README, map_part),
     "results": (DOCS / "results.md", results_part),
+    "comparison": (DOCS / "results.md", comparison_part),
     "speed": (DOCS / "speed.md", speed_part),
     "needs": (DOCS / "profiles.md", needs_part),
 }
