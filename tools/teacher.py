@@ -70,7 +70,7 @@ def split_digits(rows: datasets.Dataset) -> str:
     return hashlib.blake2b(json.dumps(held).encode(), digest_size=5).hexdigest()
 
 
-def made_with(retriever: str | Path, reranker: str | Path, rows: datasets.Dataset, first: int, profile):
+def made_with(retriever, reranker, rows: datasets.Dataset, first: int, profile) -> dict:
     """What scores hang on, to be kept beside them.
 
     Args:
@@ -98,7 +98,7 @@ def candidate_pages(collection, rows: datasets.Dataset) -> tuple[list[str], data
     if not wrong or "negative_ids" not in rows.column_names:
         pages = collection.corpus("train")
         return pages["page_id"][:], pages.select_columns(["image"])
-    ids = [*rows["page_id"], *(page for i in range(len(wrong)) for page in (n[i] for n in rows["negative_ids"]))]
+    ids = [*rows["page_id"], *(ids[i] for i in range(len(wrong)) for ids in rows["negative_ids"])]
     columns = [rows.select_columns([name]).rename_columns({name: "image"} if name != "image" else {})
                for name in ("image", *wrong)]  # fmt: skip
     place: dict[str, int] = {}
@@ -190,14 +190,15 @@ def read(file: Path, made_with: Mapping | None = None) -> Teacher:
     odd = [name for name, value in (made_with or {}).items() if made.get(name) != value]
     if odd:
         raise ValueError(
-            f"{file} was made with {odd[0]} {made.get(odd[0])}, and now it is {made_with[odd[0]]}: by another "
-            f"model or from other data (it says {made}). {fix}"
+            f"{file} was made with {odd[0]} {made.get(odd[0])}, and now it is {made_with[odd[0]]}: another "
+            f"model or other data (all that made it: {made}). {fix}"
         )
     uneven = [query for query, order, near, scores in ordered if not len(order) == len(near) == len(scores)]
     if uneven:
         raise ValueError(f"{file}: the lists of query {uneven[0]} differ in length. {fix}")
     similarities = {query: dict(zip(order, near)) for query, order, near, _ in ordered}
-    return Teacher(made, similarities, {query: dict(zip(order, scores)) for query, order, _, scores in ordered})
+    given = {query: dict(zip(order, scores)) for query, order, _, scores in ordered}
+    return Teacher(made, similarities, given)
 
 
 def lists(
