@@ -35,6 +35,7 @@ PATH = {
     "04_train_embedding": "04 training",
     "05_evaluate": "05 evaluation",
     "06_train_reranker": "06 reranker",
+    "07_distill": "07 distillation",
     "10_your_own_pdfs": "10 your own PDFs",
 }
 #: Each appendix, and the notebook that it branches off from.
