@@ -1,6 +1,8 @@
 """tools/seeds.py: goes on where it was, and refuses figures made with other settings."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -69,6 +71,63 @@ def test_seeds_of_the_rerankers_go_on_and_need_a_retriever(tmp_path, monkeypatch
     write_json(tmp_path / "file.json", changed)
     with pytest.raises(ValueError, match="reranker_batch_size = 1, and now it is 32"):
         seeds.rerankers([3], tmp_path / "file.json")
+
+
+def test_seeds_of_the_distilled_go_on_and_end_in_a_soup(tmp_path, monkeypatch):
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="No retriever in .*run notebook 04 first"):
+        seeds.distill(1)
+    (tmp_path / "small" / "04_train_embedding" / "final").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="No reranker in .*run notebook 06 first"):
+        seeds.distill(1)
+    ran, mixed, file = [], [], tmp_path / "file.json"
+
+    def distill(seed):
+        ran.append(seed)
+        (seeds.students() / str(seed) / "distilled").mkdir(parents=True)
+        return {"ndcg@10": {"distilled": 0.7 + seed / 100}}
+
+    def soup(kept):
+        mixed.append(kept)
+        return {"seeds": kept, "ndcg@10": 0.8, "ci95": [0.0, 0.1]}
+
+    monkeypatch.setattr(seeds, "distill", distill)
+    monkeypatch.setattr(seeds, "soup", soup)
+    seeds.distillations([2], file)
+    assert "soup" not in json.loads(file.read_text())
+    seeds.distillations([1, 2], file)
+    seeds.distillations([1, 2], file)
+    assert (ran, mixed) == ([2, 1], [[1, 2]])
+    measured = json.loads(file.read_text())
+    assert measured["soup"]["seeds"] == [1, 2] and set(measured["runs"]) == {"1", "2"}
+    measured["settings"]["teacher"]["first"] = 0
+    write_json(file, measured)
+    with pytest.raises(ValueError, match="measured with teacher = .*Move or delete"):
+        seeds.distillations([3], file)
+
+
+def test_a_notebook_with_a_seed_runs_on_copies(tmp_path, monkeypatch):
+    """What it reads is linked, what it writes is its own, and its folder stays where asked."""
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
+    here = tmp_path / "small"
+    (here / "04_train_embedding" / "final").mkdir(parents=True)
+    (here / "dataset").mkdir()
+    (here / "results.json").write_text(json.dumps({"schema": 1, "06_train_reranker": {"mixed_weight": 20}}))
+
+    def run(command, env, **options):
+        folder = Path(env["VDR_COURSE_RUNS"], "small")
+        assert (folder / "04_train_embedding" / "final").is_dir() and command[-1] == "5"
+        (folder / "07_distill" / "checkpoints").mkdir(parents=True)
+        (folder / "07_distill" / "by_query.json").write_text("{}")
+        sections = json.loads((folder / "results.json").read_text()) | {"07_distill": {"chosen": "kl"}}
+        (folder / "results.json").write_text(json.dumps(sections))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(seeds.subprocess, "run", run)
+    needed = {"04_train_embedding/final": "04"}
+    assert seeds.notebook_with("07", 5, needed, tmp_path / "kept" / "5") == {"chosen": "kl"}
+    assert [file.name for file in (tmp_path / "kept" / "5").iterdir()] == ["by_query.json"]
+    assert "07_distill" not in json.loads((here / "results.json").read_text())
 
 
 def test_a_script_in_its_own_process_returns_its_last_line(tmp_path):

@@ -106,6 +106,18 @@ WRONG = {
             "    half[query] = sorted(list(order)[:5], key=trained[query].get) + list(order)[5:]",
         ],
     ],
+    "07_distill": [
+        [
+            "smallest = shown.sums[0] - max(shown.sums[1:])",
+            "smallest = (shown.sums[0] - min(shown.sums[1:])) / weight",
+            "smallest = (max(shown.sums[1:]) - shown.sums[0]) / weight",
+        ],
+        [
+            'halfway = states["distilled"]',
+            'halfway = {name: tensor + states["distilled"][name] for name, tensor in middle.items()}',
+            "halfway = halves",
+        ],
+    ],
     "08_late_interaction": [
         [
             "mean_maxsim = by_hand / len(page_vectors)",

@@ -5,6 +5,8 @@
     python tools/seeds.py --jobs 2            two at a time, each with its share of the cores
     python tools/seeds.py --rerankers 1 2     notebook 06 with these seeds, on the retriever of runs/small,
                                               into data/measurements/reranker_seeds.json
+    python tools/seeds.py --distilled 1 2 3   notebook 07 with these seeds, on both models of runs/small, and
+                                              the mean of its models' weights, into distill_seeds.json there
 
 Settings, rows and loss are notebook 04's; nothing is scored or saved on the way. The file is written after
 every seed, and a seed that it holds is not run again, so an interrupted run goes on where it was. Remove the
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,12 +33,15 @@ from helpers.course import ledger, measurements  # noqa: E402
 from helpers.course.profiles import check_profile, get_profile, run_dir  # noqa: E402
 from helpers.files import write_json  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
-from tools.fine_tune import check_held, fine_tune, held, whole_training  # noqa: E402
+from tools import teacher  # noqa: E402
+from tools.fine_tune import check_held, fine_tune, held, score_queries, whole_training  # noqa: E402
+from tools.merging import interpolate, weights_of  # noqa: E402
 from tools.own_process import last_json, told  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
 FILE = measurements.FOLDER / "seeds.json"
 RERANKERS = measurements.FOLDER / "reranker_seeds.json"
+DISTILLED = measurements.FOLDER / "distill_seeds.json"
 FIGURES = ("base", "finetuned", "finetuned_eighth")  # the last with an eighth of the dimensions
 
 
@@ -93,30 +99,111 @@ def one(seed: int) -> dict:
     }
 
 
-def rerank(seed: int) -> dict:
-    """The figures of notebook 06 with this seed, run on the retriever that notebook 04 has saved.
+def notebook_with(number: str, seed: int, needed: dict[str, str], keep: Path | None = None) -> dict:
+    """The section of a notebook that is run with this seed, on what others have saved in runs/small.
+
+    Args:
+        needed: folder of runs/small that has to be there -> the notebook that makes it.
+        keep: where the notebook's own folder of runs goes to; None: it is removed.
 
     Raises:
-        FileNotFoundError: there is none. RuntimeError: the notebook stopped.
+        FileNotFoundError: a folder is not there. RuntimeError: the notebook stopped.
     """
     here = run_dir("small")
-    if not (here / "04_train_embedding" / "final").is_dir():
-        raise FileNotFoundError(
-            f"No retriever in {here}: run notebook 04 first (`make course NOTEBOOKS=04`)."
-        )
+    for name, made_by in needed.items():
+        if not (here / name).is_dir():
+            what = "retriever" if made_by == "04" else "reranker"
+            raise FileNotFoundError(
+                f"No {what} in {here}: run notebook {made_by} first (`make course NOTEBOOKS={made_by}`)."
+            )
     with tempfile.TemporaryDirectory() as runs:
         folder = Path(runs, "small")
         folder.mkdir()
-        for name in ("04_train_embedding", "dataset"):
+        for name in (*dict.fromkeys(Path(name).parts[0] for name in needed), "dataset"):
             (folder / name).symlink_to(here / name)
-        command = [sys.executable, str(ROOT / "tools" / "run_course.py"), "06", "-p", "SEED", str(seed)]
+        if (here / "results.json").is_file():
+            shutil.copy(here / "results.json", folder)  # with the weight that notebook 06 has chosen
+        command = [sys.executable, str(ROOT / "tools" / "run_course.py"), number, "-p", "SEED", str(seed)]
         shown = subprocess.run(
             command, env=os.environ | {"VDR_COURSE_RUNS": runs}, capture_output=True, text=True
         )
         if shown.returncode:
-            raise RuntimeError(f"Notebook 06 stopped:\n{shown.stdout[-2000:]}{shown.stderr[-2000:]}")
-        section = ledger.load(folder / "results.json")["06_train_reranker"]
+            raise RuntimeError(f"Notebook {number} stopped:\n{shown.stdout[-2000:]}{shown.stderr[-2000:]}")
+        (stem,) = (name for name in ledger.load(folder / "results.json") if name.startswith(number))
+        if keep is not None:
+            shutil.rmtree(keep, ignore_errors=True)
+            keep.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(folder / stem, keep, ignore=shutil.ignore_patterns("checkpoints"))
+        return ledger.load(folder / "results.json")[stem]
+
+
+def rerank(seed: int) -> dict:
+    """The figures of notebook 06 with this seed, run on the retriever that notebook 04 has saved."""
+    section = notebook_with("06", seed, {"04_train_embedding/final": "04"})
     return {name: section[name] for name in ("ndcg@10", "ci95", "train_seconds", "device", "versions")}
+
+
+def distill(seed: int) -> dict:
+    """The figures of notebook 07 with this seed, on what notebooks 04 and 06 have saved; its models stay."""
+    needed = {"04_train_embedding/final": "04", "06_train_reranker/feature_extraction": "06"}
+    section = notebook_with("07", seed, needed, keep=students() / str(seed))
+    names = ("ndcg@10", "ci95", "chosen", "merged", "train_seconds", "device", "versions")
+    return {name: section[name] for name in names}
+
+
+def students() -> Path:
+    """Where the distilled models of the seeds are kept."""
+    return run_dir("small") / "distill_seeds"
+
+
+def soup(seeds: list[int]) -> dict:
+    """NDCG@10 on eval of the mean of the seeds' distilled models, and its paired interval against the
+    fine-tuned retriever.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    from helpers import evaluation, hardware
+    from helpers.course.data import load_collection
+
+    profile, kept = get_profile("small"), [students() / str(seed) for seed in seeds]
+    models = [
+        SentenceTransformer(
+            str(folder / "distilled"),
+            model_kwargs={"dtype": "float32", "attn_implementation": hardware.training_attention("float32")},
+            processor_kwargs={"min_pixels": profile.min_pixels, "max_pixels": profile.max_pixels},
+            device=hardware.device(),
+        )
+        for folder in kept
+    ]
+    mean = interpolate([weights_of(model) for model in models], [1 / len(models)] * len(models))
+    models[0].load_state_dict(mean)
+    hardware.fast_vision(models[0])
+    scores = score_queries(models[0], *load_collection(profile).task("eval"))[None]
+    finetuned = json.loads((kept[0] / "by_query.json").read_text(encoding="utf-8"))["finetuned"]
+    change = evaluation.paired_bootstrap(finetuned, scores)
+    return {"seeds": seeds, "ndcg@10": evaluation.mean(scores), "ci95": [change.low, change.high]}
+
+
+def distillations(seeds: list[int], file: Path = DISTILLED) -> None:
+    """Add seeds of notebook 07 to a file, {"settings", "runs": {seed: figures}, "soup"}; those that it has
+    are not run. The soup is of all its seeds whose models are kept, where they are two or more.
+    """
+    profile = get_profile("small")
+    settings = held(profile) | {"teacher": teacher.read(teacher.FILE).made_with}
+    measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    check_held(file, measured.get("settings", settings), settings)
+    runs = measured.get("runs", {})
+    for seed in seeds:
+        if str(seed) not in runs:
+            runs[str(seed)] = distill(seed)
+            write_json(file, measured | {"settings": settings, "runs": runs})
+            scores = runs[str(seed)]["ndcg@10"]
+            say(f"seed {seed}: {', '.join(f'{name} {value:.3f}' for name, value in scores.items())}")
+    kept = [seed for seed in sorted(map(int, runs)) if (students() / str(seed) / "distilled").is_dir()]
+    if len(kept) > 1 and measured.get("soup", {}).get("seeds") != kept:
+        mixed = soup(kept)
+        write_json(file, {"settings": settings, "runs": runs, "soup": mixed})
+        say(f"soup of seeds {kept}: {mixed['ndcg@10']:.3f}")
 
 
 def rerankers(seeds: list[int], file: Path = RERANKERS) -> None:
@@ -144,6 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="seeds side by side")
     parser.add_argument("--file", type=Path, default=FILE)
     parser.add_argument("--rerankers", type=int, nargs="+", metavar="SEED", help="of notebook 06 instead")
+    parser.add_argument("--distilled", type=int, nargs="+", metavar="SEED", help="of notebook 07 instead")
     parser.add_argument("--run", type=int, help=argparse.SUPPRESS)  # set in the processes started
     options = parser.parse_args(arguments)
     if options.run is not None:
@@ -156,6 +244,9 @@ def main(arguments: list[str] | None = None) -> int:
         check_profile(profile)
         if options.rerankers:
             rerankers(options.rerankers)
+            return 0
+        if options.distilled:
+            distillations(options.distilled)
             return 0
         threads = max(1, cores() // options.jobs) if options.jobs > 1 else None
         left = [seed for seed in options.seeds if seed not in measured["seeds"]]

@@ -18,7 +18,7 @@ from helpers.settings import Settings
 _RELOADED = ("torch", "transformers", "datasets", "numpy")  # what an install may replace while it is in use
 #: Parameters of notebooks that are no settings: True or False (or None, as it comes), or a number above 0.
 _FLAGS = ("allow_cpu", "resume", "push_to_hub", "live", "swap_losses", "from_retriever", "image_tokens_only")
-_NUMBERS = ("steps", "minutes")
+_NUMBERS = ("steps", "minutes", "distill_queries")
 _TEXTS = ("data", "pdfs", "queries", "writer", "writer_model", "license", "train_candidates", "published")
 _RUNNERS = ("jupyterlab", "papermill")  # they run notebooks, and others do too
 #: Loggers that say in a red box, as if it were a fault, what a notebook says itself or nobody can change.
