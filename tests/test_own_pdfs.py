@@ -41,12 +41,18 @@ def reports(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def verdict(reports, tmp_path_factory):
+def solved_copy(tmp_path_factory):
+    """A copy of the course in which all exercises are solved, and wrong answers are tried."""
+    return solved_course(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def verdict(reports, solved_copy, tmp_path_factory):
     """What notebook 10 prints, its exercises solved, and the folder of all runs."""
     folder, questions = reports
     runs = tmp_path_factory.mktemp("runs")
     given = ("-p", "PDFS", str(folder), "-p", "QUERIES", str(questions), "-p", "MAX_STEPS", "3")
-    shown = run_course("10", *given, root=solved_course(tmp_path_factory), VDR_COURSE_RUNS=str(runs))
+    shown = run_course("10", *given, root=solved_copy, VDR_COURSE_RUNS=str(runs))
     assert shown.returncode == 0, shown.stdout[-6000:]
     return said(runs / "small-reports" / "10_your_own_pdfs.ipynb"), shown.stdout, runs
 
@@ -82,14 +88,24 @@ def test_the_model_and_its_card_hold_nothing_of_the_course_or_the_reader(verdict
 
 
 @pytest.mark.slow
-def test_the_collection_goes_through_the_other_notebooks(verdict):
+def test_the_collection_goes_through_the_other_notebooks(verdict, solved_copy):
+    """In 07 and 08, which no other test runs on `small`, the exercises are solved."""
     _, _, runs = verdict
     home = runs / "collections" / "reports"
     given = ("-p", "DATA", str(home), "-p", "MAX_STEPS", "2", "-p", "RERANKER_TRAIN_QUERIES", "24")
     shown = run_course("02", "04", "05", "06", *given, VDR_COURSE_RUNS=str(runs))
     assert shown.returncode == 0, shown.stdout[-6000:]
+    shown = run_course("07", "08", *given[:4], root=solved_copy, VDR_COURSE_RUNS=str(runs))
+    assert shown.returncode == 0, shown.stdout[-6000:]
     results = ledger.load(runs / "small-reports" / "results.json")
-    assert [name[:2] for name in results] == ["02", "04", "05", "06", "10"]
+    assert [name[:2] for name in results] == ["02", "04", "05", "06", "07", "08", "10"]
+    for name in ("07_distill", "08_late_interaction"):
+        text = said(runs / "small-reports" / f"{name}.ipynb")
+        for number in (1, 2):
+            assert f"Exercise {number}: right." in text and proven(number) in text, (name, number)
+    assert {"dense", "late", "dense + reranker", "distilled"} <= set(
+        results["08_late_interaction"]["comparison"]
+    )
     asked = [query for query in Collection.load(home).queries if query["split"] == "eval"]
     assert results["05_evaluate"]["queries"] == len(asked)
     scores = (results[name]["ndcg@10"]["base"] for name in ("04_train_embedding", "10_your_own_pdfs"))

@@ -11,8 +11,8 @@ import pytest
 from helpers.course.profiles import ROOT
 
 FILE = ROOT / "tests" / "reading_questions.md"
-ASKED = 20
-NOTEBOOKS = ("00", "01", "02", "03", "04", "05", "06", "10")
+ASKED = 22
+NOTEBOOKS = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "10")
 
 
 class Question(NamedTuple):
@@ -63,7 +63,7 @@ def cells_below(notebook: str, anchor: str) -> list[str]:
 QUESTIONS = questions(FILE.read_text(encoding="utf-8"))
 
 
-def test_twenty_questions_on_why_over_the_notebooks():
+def test_questions_on_why_over_the_notebooks():
     assert [question.number for question in QUESTIONS] == list(range(1, ASKED + 1))
     assert len({question.question for question in QUESTIONS}) == ASKED
     assert all(re.fullmatch(r"Why .+\?", question.question) for question in QUESTIONS)
