@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from sentence_transformers import MultiVectorEncoder
 
+_SHORT = 4  # letters: shorter words, such as "the" and "in", seldom stand for a place
 Precision = Literal["float32", "float16", "int8"]
 
 
@@ -83,10 +84,10 @@ def word_maps(
     page: Image,
     query_vectors: torch.Tensor,
     page_vectors: torch.Tensor,
-    words: int = 4,
+    words: int = 3,
 ) -> list[tuple[Image, str, bool]]:
-    """(heat map over the page, title, False) for the words of a query whose best place on the page stands out
-    most from the rest of it, as `helpers.plots.show_rows` takes them.
+    """(heat map over the page, title, False) for the longer words of a query whose best place on the page
+    stands out most from the rest of it, as `helpers.plots.show_rows` takes them.
 
     Args:
         query_vectors: (tokens of the query, dimensions), of the template too.
@@ -98,7 +99,8 @@ def word_maps(
     inside = on_picture(model, page)
     if len(inside) != len(page_vectors):  # only visual tokens are kept
         inside = torch.ones(len(page_vectors), dtype=torch.bool)
-    named = words_of(model, query)
+    named = [(word, place) for word, place in words_of(model, query) if len(word) >= _SHORT]
+    named = named or words_of(model, query)
     vectors = query_vectors[[place for _, place in named]]
     fits = vectors @ page_vectors[inside].T
     peaks = (fits.max(dim=1).values - fits.mean(dim=1)).tolist()
