@@ -24,7 +24,7 @@ _RUNNERS = ("jupyterlab", "papermill")  # they run notebooks, and others do too
 #: Loggers that say in a red box, as if it were a fault, what a notebook says itself or nobody can change.
 _TOLD = ("sentence_transformers.base.model", "sentence_transformers.base.losses.merged_forward",
          "transformers.image_utils")  # fmt: skip
-_NEWS = ("Default prompt name", "This model was loaded", "Note: embedding", "Image decoding", "Converting Sen")
+_NEWS = ("Default prompt name", "This model was loaded", "Note: embed", "Image decoding", "Converting Sen")
 
 
 class Begun(NamedTuple):
