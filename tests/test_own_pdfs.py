@@ -95,7 +95,7 @@ def test_the_collection_goes_through_the_other_notebooks(verdict, solved_copy):
     given = ("-p", "DATA", str(home), "-p", "MAX_STEPS", "2", "-p", "RERANKER_TRAIN_QUERIES", "24")
     shown = run_course("02", "04", "05", "06", *given, VDR_COURSE_RUNS=str(runs))
     assert shown.returncode == 0, shown.stdout[-6000:]
-    shown = run_course("07", "08", *given[:4], root=solved_copy, VDR_COURSE_RUNS=str(runs))
+    shown = run_course("07", "08", *given[:6], root=solved_copy, VDR_COURSE_RUNS=str(runs))
     assert shown.returncode == 0, shown.stdout[-6000:]
     results = ledger.load(runs / "small-reports" / "results.json")
     assert [name[:2] for name in results] == ["02", "04", "05", "06", "07", "08", "10"]
