@@ -53,8 +53,17 @@ def weights_id(profile) -> str:
 
     A measurement that is kept says with it what it was measured on.
     """
-    weights = Path(profile.path(profile.embedding_model)) / "model.safetensors"
-    return hashlib.blake2b(weights.read_bytes(), digest_size=5).hexdigest()
+    return digits_of([Path(profile.path(profile.embedding_model)) / "model.safetensors"])
+
+
+def digits_of(files: Sequence[Path]) -> str:
+    """Ten hexadecimal digits that change with the bytes of files, in their order."""
+    digest = hashlib.blake2b(digest_size=5)
+    for file in files:
+        with file.open("rb") as opened:
+            while part := opened.read(2**20):
+                digest.update(part)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tools.stored import extremes, middles
+
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
@@ -38,17 +40,17 @@ def write_vectors(
     if len({page.shape[1] for page in pages}) != 1:
         raise ValueError(f"Pages have vectors of {sorted({page.shape[1] for page in pages})} dimensions.")
     rows = np.vstack([page.float().cpu().numpy() for page in pages])
-    low, high = rows.min(axis=0), rows.max(axis=0)
+    ranges = extremes(rows)
     if precision == "int8":
-        kept = quantize_embeddings(rows, "int8", ranges=np.vstack([low, high]))
+        kept = quantize_embeddings(rows, "int8", ranges=ranges)
     elif precision in ("float32", "float16"):
         kept = rows.astype(precision)
     else:
         raise ValueError(f"There is no precision {precision!r}: float32, float16 or int8.")
     np.save(file, kept)
-    read = np.load(file).astype(np.float32)
+    read = np.load(file)
     if precision == "int8":
-        read = low + (read + 128.5) * (high - low) / 255
+        read = middles(read, ranges)
     parts = torch.from_numpy(read.astype(np.float32)).split([len(page) for page in pages])
     return list(parts), file.stat().st_size / len(pages)
 
@@ -99,8 +101,8 @@ def word_maps(
     inside = on_picture(model, page)
     if len(inside) != len(page_vectors):  # only visual tokens are kept
         inside = torch.ones(len(page_vectors), dtype=torch.bool)
-    named = [(word, place) for word, place in words_of(model, query) if len(word) >= _SHORT]
-    named = named or words_of(model, query)
+    named = words_of(model, query)
+    named = [(word, place) for word, place in named if len(word) >= _SHORT] or named
     vectors = query_vectors[[place for _, place in named]]
     fits = vectors @ page_vectors[inside].T
     peaks = (fits.max(dim=1).values - fits.mean(dim=1)).tolist()

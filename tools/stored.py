@@ -12,6 +12,17 @@ from helpers.evaluation import best_pages, fitting
 Precision = Literal["float32", "int8", "binary", "binary, rescored"]
 
 
+def extremes(rows: np.ndarray) -> np.ndarray:
+    """The least and the greatest value of each dimension, (2, dimensions): what "int8" divides in steps."""
+    return np.vstack([rows.min(axis=0), rows.max(axis=0)])
+
+
+def middles(codes: np.ndarray, ranges: np.ndarray) -> np.ndarray:
+    """What the codes of "int8" stand for, the middles of their steps, in float32."""
+    low, high = ranges
+    return low + (codes.astype(np.float32) + 128.5) * (high - low) / 255
+
+
 def rank_stored(
     query_embeddings,
     page_embeddings,
@@ -38,10 +49,9 @@ def rank_stored(
     if precision == "float32":
         return best_pages(queries @ pages.T, query_ids, page_ids, k)
     if precision == "int8":
-        low, high = pages.min(axis=0), pages.max(axis=0)
-        codes = quantize_embeddings(pages, "int8", ranges=np.vstack([low, high]))
-        middles = low + (codes.astype(np.float32) + 128.5) * (high - low) / 255
-        return best_pages(queries @ middles.T, query_ids, page_ids, k)
+        ranges = extremes(pages)
+        codes = quantize_embeddings(pages, "int8", ranges=ranges)
+        return best_pages(queries @ middles(codes, ranges).T, query_ids, page_ids, k)
     if precision not in ("binary", "binary, rescored"):
         raise ValueError(f"There is no precision {precision!r}: float32, int8, binary, or binary, rescored.")
     size = pages.shape[1]

@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from helpers import evaluation  # noqa: E402
 from helpers.course.profiles import get_profile, run_dir  # noqa: E402
+from tools.fine_tune import digits_of  # noqa: E402
 from tools.own_process import told  # noqa: E402
 
 if TYPE_CHECKING:
@@ -54,14 +55,7 @@ class Row(NamedTuple):
 def digits(model: str | Path) -> str:
     """Ten hexadecimal digits that change with a model's weights; of a model on the hub, its name."""
     files = sorted(Path(model).glob("*.safetensors"))
-    if not files:
-        return str(model)
-    digest = hashlib.blake2b(digest_size=5)
-    for file in files:
-        with file.open("rb") as opened:
-            while part := opened.read(2**20):
-                digest.update(part)
-    return digest.hexdigest()
+    return digits_of(files) if files else str(model)
 
 
 def split_digits(rows: datasets.Dataset) -> str:
