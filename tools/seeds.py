@@ -22,6 +22,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -184,25 +185,42 @@ def soup(seeds: list[int]) -> dict:
     return {"seeds": seeds, "ndcg@10": evaluation.mean(scores), "ci95": [change.low, change.high]}
 
 
+def add_seeds(
+    seeds: list[int], file: Path, settings: dict, run: Callable[[int], dict], told_of: str = ""
+) -> dict:
+    """Run the seeds that a file lacks, and write it after each; return what it holds then.
+
+    Args:
+        run: seed -> figures, "ndcg@10" among them. told_of: how the names end whose NDCG@10 is said.
+
+    Raises:
+        ValueError: the file was made with other settings.
+    """
+    measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    check_held(file, measured.get("settings", settings), settings)
+    measured = measured | {"settings": settings, "runs": measured.get("runs", {})}
+    for seed in seeds:
+        if str(seed) not in measured["runs"]:
+            measured["runs"][str(seed)] = figures = run(seed)
+            write_json(file, measured)
+            scores = {name: value for name, value in figures["ndcg@10"].items() if name.endswith(told_of)}
+            say(f"seed {seed}: {', '.join(f'{name} {value:.3f}' for name, value in scores.items())}")
+    return measured
+
+
 def distillations(seeds: list[int], file: Path = DISTILLED) -> None:
     """Add seeds of notebook 07 to a file, {"settings", "runs": {seed: figures}, "soup"}; those that it has
     are not run. The soup is of all its seeds whose models are kept, where they are two or more.
     """
     profile = get_profile("small")
     settings = held(profile) | {"teacher": teacher.read(teacher.FILE).made_with}
-    measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    check_held(file, measured.get("settings", settings), settings)
-    runs = measured.get("runs", {})
-    for seed in seeds:
-        if str(seed) not in runs:
-            runs[str(seed)] = distill(seed)
-            write_json(file, measured | {"settings": settings, "runs": runs})
-            scores = runs[str(seed)]["ndcg@10"]
-            say(f"seed {seed}: {', '.join(f'{name} {value:.3f}' for name, value in scores.items())}")
-    kept = [seed for seed in sorted(map(int, runs)) if (students() / str(seed) / "distilled").is_dir()]
+    measured = add_seeds(seeds, file, settings, distill)
+    kept = [
+        seed for seed in sorted(map(int, measured["runs"])) if (students() / str(seed) / "distilled").is_dir()
+    ]
     if len(kept) > 1 and measured.get("soup", {}).get("seeds") != kept:
         mixed = soup(kept)
-        write_json(file, {"settings": settings, "runs": runs, "soup": mixed})
+        write_json(file, measured | {"soup": mixed})
         say(f"soup of seeds {kept}: {mixed['ndcg@10']:.3f}")
 
 
@@ -213,15 +231,7 @@ def rerankers(seeds: list[int], file: Path = RERANKERS) -> None:
         name: value for name, value in asdict(profile).items() if name.startswith("reranker")
     }
     settings = json.loads(json.dumps(settings))
-    measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    check_held(file, measured.get("settings", settings), settings)
-    runs = measured.get("runs", {})
-    for seed in seeds:
-        if str(seed) not in runs:
-            runs[str(seed)] = rerank(seed)
-            write_json(file, {"settings": settings, "runs": runs})
-            mixed = runs[str(seed)]["ndcg@10"]
-            say(f"seed {seed}: {', '.join(f'{n} {mixed[n]:.3f}' for n in mixed if n.endswith('_mixed'))}")
+    add_seeds(seeds, file, settings, rerank, told_of="_mixed")
 
 
 def main(arguments: list[str] | None = None) -> int:
