@@ -102,7 +102,7 @@ def test_the_collection_goes_through_the_other_notebooks(verdict, solved_copy):
     for name in ("07_distill", "08_late_interaction"):
         text = said(runs / "small-reports" / f"{name}.ipynb")
         for number in (1, 2):
-            assert f"Exercise {number}: right." in text and proven(number) in text, (name, number)
+            assert f"Exercise {number}: right" in text and proven(number) in text, (name, number)
     assert {"dense", "late", "dense + reranker", "distilled"} <= set(
         results["08_late_interaction"]["comparison"]
     )
