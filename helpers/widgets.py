@@ -1,7 +1,7 @@
-"""Three pieces to touch in a notebook: a search box, a lens over a page, and the panel of a training.
+"""A search box to touch in a notebook, and what other live pieces are made of.
 
-Where nobody looks on (papermill, a test), the first two draw one static picture instead. That picture also
-stands beside the live piece, for a front end without widgets.
+Where nobody looks on (papermill, a test), a piece draws one static picture instead. That picture also stands
+beside the live piece, for a front end without widgets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from helpers.hardware import watched
 from helpers.inputs import plain_page, plain_query
-from helpers.plots import PALETTE, picture_of, show_rows
+from helpers.plots import picture_of, show_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 
 READABLE = 600 * 850  # pixels of a page that people are to read
 _MOST_WORDS = 300  # of a query; a model cuts it anyway
-_CELL = 32  # pixels: a visual token of Qwen3-VL covers 32 x 32 of them
 _HINT = "Nothing happens? The kernel was restarted, or has stopped: run the notebook up to this cell."
-_STYLE = """<style>.widget-html-content{min-width:0;white-space:normal}
+STYLE = """<style>.widget-html-content{min-width:0;white-space:normal}
 .vdr-row{display:flex;flex-wrap:wrap;gap:12px;line-height:1.4} .vdr-page{width:290px}
 .vdr-page[open]{width:620px;max-width:100%} .vdr-page summary{list-style:none;cursor:zoom-in}
 .vdr-page img{width:100%;box-sizing:border-box;border:1px solid #999} .vdr-right img{border:5px solid #009E73}
@@ -109,7 +108,7 @@ class SearchBox:
     def show(self) -> None:
         """Show the box, or its static picture where nobody looks on."""
         query = next(iter(self.examples), "page")
-        _display(self._widget, lambda: self.still(query), f"The first pages for “{query}”, by "
+        display_live(self._widget, lambda: self.still(query), f"The first pages for “{query}”, by "
                  f"{' and '.join(self.searches)}; a page that answers it has a green frame.")  # fmt: skip
 
     def answer(self, query: str, name: str, dimensions: int | None = None) -> str:
@@ -127,7 +126,7 @@ class SearchBox:
         right = self.examples.get(query, set())
         cards = [self._card(page, rank, page in right) for rank, page in enumerate(order[: self.first], 1)]
         said = f"<p>{len(order):,} pages searched in {took:.0f} ms{size}.{found}{cut}</p>"
-        return f"{_STYLE}{said}<div class='vdr-row'>{''.join(cards)}</div>"
+        return f"{STYLE}{said}<div class='vdr-row'>{''.join(cards)}</div>"
 
     def _page(self, page: str) -> Image:
         from PIL import Image as Pictures
@@ -151,7 +150,7 @@ class SearchBox:
         where = escape(self._where(page))
         if self.source is not None and (url := _url(*self.source(page))):
             where = f"<a href='{url}' target='_blank'>{where}</a>"
-        return _figure(self._page(page), f"<b>{rank}.</b> {'✓ ' if right else ''}{where}", page, right)
+        return card(self._page(page), f"<b>{rank}.</b> {'✓ ' if right else ''}{where}", page, right)
 
     def _widget(self):
         import ipywidgets
@@ -171,130 +170,10 @@ class SearchBox:
             button.on_click(lambda clicked: setattr(box, "value", clicked.tooltip))
             examples.append(button)
         rows = [[box, which], [*([size] if self.dimensions else []), *examples]]
-        return _live(self.answer, [box, which, size], rows)
+        return live(self.answer, [box, which, size], rows)
 
 
-@dataclass
-class PageLens:
-    """A page as a model gets it, and where covering it costs the similarity with a query.
-
-    Attributes:
-        models: name -> model, of the Qwen3-VL family.
-        page: as large as it is.
-        queries: to choose from.
-        tokens: numbers of visual tokens to choose from.
-        most_cells: that are covered, one at a time; of more, several are covered together.
-    """
-
-    models: Mapping[str, SentenceTransformer]
-    page: Image
-    queries: Sequence[str]
-    tokens: Sequence[int]
-    most_cells: int = 120
-
-    def __post_init__(self) -> None:
-        self._lost = lru_cache(maxsize=64)(self.lost)
-
-    def seen(self, tokens: int) -> Image:
-        """The page at the size that the processor gives it for at most so many visual tokens."""
-        from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
-
-        most = tokens * _CELL**2
-        page = plain_page(self.page, most)
-        height, width = smart_resize(page.height, page.width, _CELL, min(_CELL**2, most), most)
-        return page.resize((width, height), 3)  # bicubic, as the processor does
-
-    def lost(self, name: str, query: str, tokens: int) -> tuple[np.ndarray, float]:
-        """(similarity lost when a part of the page is covered, (rows, columns); similarity of the page).
-
-        Each part in turn gets the page's median colour: Zeiler and Fergus, "Visualizing and Understanding
-        Convolutional Networks", 2014, section 2.1, on a retriever.
-        """
-        from PIL import Image as Pictures
-
-        page = np.array(self.seen(tokens))
-        rows, columns = page.shape[0] // _CELL, page.shape[1] // _CELL
-        step = int(np.ceil(np.sqrt(rows * columns / self.most_cells)))
-        parts = [(row, column) for row in range(0, rows, step) for column in range(0, columns, step)]
-        plain, variants = np.median(page.reshape(-1, 3), axis=0), [page]
-        for row, column in parts:
-            covered = page.copy()
-            covered[_CELL * row :, _CELL * column :][: _CELL * step, : _CELL * step] = plain
-            variants.append(covered)
-        model, size = self.models[name], {"min_pixels": _CELL**2, "max_pixels": page[..., 0].size}
-        pages = model.encode_document(
-            [Pictures.fromarray(one) for one in variants], batch_size=16, show_progress_bar=False,
-            processing_kwargs={"image": size},  # over the limit that it was loaded with
-        )  # fmt: skip
-        whole, *others = by_embedding(model, pages)(query)
-        across = -(-columns // step)
-        lost = whole - np.array(others).reshape(-1, across)
-        return lost.repeat(step, 0).repeat(step, 1)[:rows, :columns], float(whole)
-
-    def grid(self, tokens: int) -> Image:
-        """The page as the model gets it, with a line around each visual token."""
-        from PIL import ImageDraw
-
-        page = self.seen(tokens)
-        large = page.resize((2 * page.width, 2 * page.height), 0)
-        draw = ImageDraw.Draw(large)
-        for at in range(0, max(large.size), 2 * _CELL):
-            draw.line([(at, 0), (at, large.height)], fill=PALETTE[1])
-            draw.line([(0, at), (large.width, at)], fill=PALETTE[1])
-        return large
-
-    def heat(self, name: str, query: str, tokens: int) -> Image:
-        """The page with what each part loses laid over it, in orange."""
-        from PIL import Image as Pictures
-
-        lost, _ = self._lost(name, query, tokens)
-        page = plain_page(self.page, READABLE)
-        alpha = np.clip(lost, 0, None) / max(float(lost.max()), 1e-9)
-        mask = Pictures.fromarray((200 * alpha).astype(np.uint8)).resize(page.size, 3)
-        return Pictures.composite(Pictures.new("RGB", page.size, PALETTE[2]), page, mask)
-
-    def _pictures(self, query: str, names: Sequence[str], tokens: int) -> list[tuple[Image, str, bool]]:
-        page = self.seen(tokens)
-        counted = page.width * page.height // _CELL**2
-        shown = [(self.grid(tokens), f"{page.width} x {page.height} pixels, {counted} visual tokens", False)]
-        for name in names:
-            lost, whole = self._lost(name, query, tokens)
-            title = f"{name}: covering costs up to {lost.max():.2f} of {whole:.2f}"
-            shown.append((self.heat(name, query, tokens), title, False))
-        return shown
-
-    def still(self) -> Figure:
-        """What the model gets, and where each model looks for the first query, as a figure."""
-        query, tokens = self.queries[0], self.tokens[len(self.tokens) // 2]
-        return show_rows(query, {"": self._pictures(query, list(self.models), tokens)})
-
-    def show(self) -> None:
-        """Show the lens, or its static picture where nobody looks on."""
-        _display(self._widget, self.still, f"A page, its grid of visual tokens, and where covering it costs "
-                 f"similarity with “{self.queries[0]}”: {', '.join(self.models)}.", colors=128)  # fmt: skip
-
-    def answer(self, query: str, name: str, tokens: int, heat: bool) -> str:
-        """Both pictures as HTML."""
-        shown = self._pictures(query, [name] if heat else [], tokens)
-        cards = [_figure(picture, escape(title), title) for picture, title, _ in shown]
-        return f"{_STYLE}<div class='vdr-row'>{''.join(cards)}</div>"
-
-    def _widget(self):
-        import ipywidgets
-
-        query = ipywidgets.Dropdown(
-            options=list(self.queries), description="query", layout={"flex": "1 1 400px"}
-        )
-        which = ipywidgets.ToggleButtons(options=list(self.models), style={"button_width": "auto"})
-        tokens = ipywidgets.SelectionSlider(
-            options=sorted(self.tokens), value=self.tokens[len(self.tokens) // 2],
-            description="tokens", continuous_update=False,
-        )  # fmt: skip
-        heat = ipywidgets.Checkbox(value=True, description="where does it look?", indent=False)
-        return _live(self.answer, [query, which, tokens, heat], [[query, which], [tokens, heat]])
-
-
-def _live(answer: Callable[..., str], controls: Sequence, rows: Sequence[Sequence]):
+def live(answer: Callable[..., str], controls: Sequence, rows: Sequence[Sequence]):
     """Rows of widgets above `answer(...)` of the controls' values, made anew when one of them changes."""
     import ipywidgets
 
@@ -313,7 +192,7 @@ def _live(answer: Callable[..., str], controls: Sequence, rows: Sequence[Sequenc
     return ipywidgets.VBox([*boxes, result, ipywidgets.HTML(f"<small>{_HINT}</small>")])
 
 
-def _figure(picture: Image, caption: str, alt: str, right: bool = False) -> str:
+def card(picture: Image, caption: str, alt: str, right: bool = False) -> str:
     """A picture that grows when it is clicked, above its caption, as HTML."""
     drawn = BytesIO()
     picture.save(drawn, "JPEG", quality=80)
@@ -331,10 +210,10 @@ def _url(file: Path, number: int) -> str | None:
     return f"/files/{quote(file.relative_to(served).as_posix())}#page={number}"
 
 
-def _display(widget: Callable, still: Callable[[], Figure], alt: str, colors: int = 40) -> None:
+def display_live(widget: Callable, still: Callable[[], Figure], alt: str, colors: int = 40) -> None:
     """Show a live piece, with its static picture for front ends that have no widgets; else the picture."""
     from IPython.display import display
 
-    live = widget()._repr_mimebundle_() if watched() else {}
+    alive = widget()._repr_mimebundle_() if watched() else {}
     picture, metadata = picture_of(still(), alt, colors)
-    display({**live, **picture}, raw=True, metadata=metadata)
+    display({**alive, **picture}, raw=True, metadata=metadata)

@@ -246,7 +246,8 @@ PIECES = {
     "search": """
 from helpers.course import begin
 from helpers.course.data import load_collection, load_queries
-from helpers.widgets import READABLE, PageLens, SearchBox, by_embedding
+from helpers.widgets import READABLE, SearchBox, by_embedding
+from tools.page_lens import PageLens
 from tools import page_vectors
 from sentence_transformers import SentenceTransformer
 

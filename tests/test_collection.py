@@ -11,7 +11,8 @@ from PIL import Image
 from helpers import pages
 from helpers.collection import Collection, _write_lines, read_lines
 from helpers.course import data
-from helpers.course.profiles import PROFILES, own_data, run_dir
+from helpers.course.profiles import PROFILES, run_dir
+from tools.own_data import own_data
 
 PIXELS = 64 * 96
 DOCUMENTS = data.load_documents("dev")[:3]

@@ -9,9 +9,10 @@ import pytest
 
 from helpers import hardware
 from helpers.course import data, ledger
-from helpers.course.profiles import PROFILES, ROOT, check_profile, get_profile
+from helpers.course.profiles import PROFILES, ROOT, get_profile
 from tests.conftest import NOTEBOOKS, STANDIN_ROWS, run_course
 from tests.test_checks import papermill, planted
+from tools.readiness import check_profile
 from tools.run_course import declared_parameters
 
 FULL = PROFILES["full"]
@@ -185,7 +186,8 @@ import torch
 from datasets import load_dataset
 from helpers.course.data import load_corpus
 from sentence_transformers import CrossEncoder, SentenceTransformer
-from helpers.course.profiles import check_profile, get_profile
+from helpers.course.profiles import get_profile
+from tools.readiness import check_profile
 profile = get_profile("full")
 check_profile(profile, allow_cpu=True)
 kwargs = {{"dtype": getattr(torch, profile.dtype)}}

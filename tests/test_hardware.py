@@ -8,6 +8,7 @@ import pytest
 
 from helpers import hardware
 from tools import needs
+from tools.fast_vision import fast_vision
 
 COUNT_FAULTS = """
 import resource
@@ -130,13 +131,13 @@ def test_the_faster_vision_tower_gives_what_the_librarys_gives(attention, monkey
         return output.pooler_output.detach(), [layer.weight.grad.clone() for layer in watched]
 
     names = list(tower.state_dict())
-    (tokens, slopes), changed = outcome(), hardware.fast_vision(model)
+    (tokens, slopes), changed = outcome(), fast_vision(model)
     again, slopes_again = outcome()
     assert changed == 1 and list(tower.state_dict()) == names
     assert torch.allclose(tokens, again, atol=1e-5)
     for slope, slope_again in zip(slopes, slopes_again, strict=True):
         assert torch.allclose(slope, slope_again, rtol=1e-3, atol=1e-5 * float(slope.abs().max()))
-    assert hardware.fast_vision(torch.nn.Linear(2, 2)) == 0
+    assert fast_vision(torch.nn.Linear(2, 2)) == 0
 
 
 def test_flash_attention_is_left_alone():
@@ -146,7 +147,7 @@ def test_flash_attention_is_left_alone():
 
     model = AutoModelForImageTextToText.from_pretrained(ROOT / "data" / "checkpoints" / "small-vlm")
     model.model.visual.config._attn_implementation = "flash_attention_2"
-    assert hardware.fast_vision(model) == 1
+    assert fast_vision(model) == 1
     attention = model.model.visual.blocks[0].attn
     assert attention.forward.__func__ is type(attention).forward
 

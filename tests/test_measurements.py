@@ -1,8 +1,8 @@
-"""helpers.course.measurements: one reader for what was measured before."""
+"""tools.measurements: one reader for what was measured before."""
 
 import pytest
 
-from helpers.course import measurements
+from tools import measurements
 
 
 def test_reads_every_file_there_is():

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers import hardware
 from helpers.course.data import load_split
 from helpers.course.profiles import PROFILES, get_profile
 from helpers.settings import TIERS
 from tools import needs
+from tools.fast_vision import fast_vision
 
 SMALL = PROFILES["small"]
 
@@ -56,7 +56,7 @@ def test_the_growth_over_the_loaded_model_is_predicted(cached, adapter, live_ten
         processor_kwargs={"min_pixels": SMALL.min_pixels, "max_pixels": SMALL.max_pixels},
         device="cpu",
     )
-    hardware.fast_vision(model)
+    fast_vision(model)
     if adapter:
         layers = list(SMALL.adapter_layers)
         model[0].model = get_peft_model(model[0].model, LoraConfig(r=8, lora_alpha=8, target_modules=layers))

@@ -9,10 +9,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.course import measurements, start
+from helpers.course import start
 from helpers.course.profiles import PROFILES, ROOT, get_profile
 from tests.conftest import NOTEBOOKS, run_course
-from tools import outputs
+from tools import measurements, outputs
 from tools.outputs import WIDGET
 from tools.readme import results_table
 from tools.run_course import declared_parameters

@@ -7,9 +7,10 @@ from dataclasses import fields, replace
 
 import pytest
 
-from helpers.course import profiles
-from helpers.course.profiles import PROFILES, ROOT, check_checkpoint, check_profile, get_profile, run_dir
+from helpers.course.profiles import PROFILES, ROOT, get_profile, run_dir
 from helpers.settings import Settings
+from tools import readiness
+from tools.readiness import check_checkpoint, check_profile
 
 
 def test_overrides_of_none_mean_what_the_profile_says():
@@ -130,7 +131,7 @@ def _cut(file, size):
 
 
 def test_missing_checkpoint_folder(monkeypatch, tmp_path):
-    monkeypatch.setattr(profiles, "ROOT", tmp_path)
+    monkeypatch.setattr(readiness, "ROOT", tmp_path)
     with pytest.raises(FileNotFoundError, match="data/checkpoints/small-embedding is missing"):
         check_profile(PROFILES["small"])
 
@@ -194,8 +195,8 @@ def test_unreachable_and_gated_hub(empty_cache, monkeypatch):
 
 
 def test_hub_is_not_asked_for_what_is_local(monkeypatch, checkpoint):
-    monkeypatch.setattr(profiles, "ROOT", checkpoint.parent)
-    monkeypatch.setattr(profiles, "_check_hub", lambda *args: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(readiness, "ROOT", checkpoint.parent)
+    monkeypatch.setattr(readiness, "_check_hub", lambda *args: pytest.fail("the hub was asked"))
     local = {
         "embedding_model": checkpoint.name,
         "vlm_model": checkpoint.name,

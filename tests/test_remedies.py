@@ -9,8 +9,9 @@ from PIL import Image, ImageDraw
 
 from helpers import checkpoints, checks, copies, dataset
 from helpers.course import ledger
-from helpers.course.profiles import PROFILES, ROOT, check_profile, get_profile
+from helpers.course.profiles import PROFILES, ROOT, get_profile
 from tools.planning import plan
+from tools.readiness import check_profile
 
 MODEL = str(ROOT / "data" / "checkpoints" / "small-embedding")
 
@@ -228,7 +229,7 @@ def test_a_profile_for_a_gpu(monkeypatch):
     check_profile(get_profile("full-dry", cut_sizes=cut))
     message = said(RuntimeError, check_profile, get_profile("full"))
     assert "ALLOW_CPU = True with MAX_STEPS = 2" in message
-    monkeypatch.setattr("helpers.course.profiles._check_hub", lambda *arguments: None)
+    monkeypatch.setattr("tools.readiness._check_hub", lambda *arguments: None)
     check_profile(get_profile("full", max_steps=2), allow_cpu=True)
 
 

@@ -18,7 +18,6 @@ SECOND = sorted((ROOT / "helpers" / "course").glob("*.py"))
 UNUSED = {
     "helpers.inputs.plain_row": "the remedy that checks.readable_rows names",
     "helpers.checks.unreadable_rows": "the other remedy that it names",
-    "helpers.course.profiles.check_checkpoint": "asked of a folder that is not a profile's",
 }
 
 

@@ -29,7 +29,7 @@ def test_begin_checks_seeds_and_makes_the_folder(runs, capsys):
 
 
 def test_a_tier_is_looked_for_where_the_profile_has_one(monkeypatch):
-    monkeypatch.setattr(start, "check_profile", lambda *args: None)
+    monkeypatch.setattr("tools.readiness.check_profile", lambda *args: None)
     monkeypatch.setattr(start.hardware, "tier", lambda: "16gb")
     assert begin("04_train_embedding", "full", resume=None, live=True).profile.dtype == "float16"
     assert begin("04_train_embedding", "full", tier="24gb").profile.dtype == "bfloat16"
@@ -80,7 +80,7 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch):
             raise PackageNotFoundError(name)
         return version(name)
 
-    monkeypatch.setattr(start, "version", without_peft)
+    monkeypatch.setattr("tools.readiness.version", without_peft)
     with pytest.raises(RuntimeError, match="^peft not installed: run `.*pip install -r .*requirements.txt`"):
         begin("00_start_here", "small")
 

@@ -10,8 +10,9 @@ from sentence_transformers import SentenceTransformer
 
 from helpers import widgets
 from helpers.course.profiles import ROOT, get_profile
-from helpers.widgets import PageLens, SearchBox, by_embedding
+from helpers.widgets import SearchBox, by_embedding
 from tools import page_vectors
+from tools.page_lens import PageLens
 
 WORDS = ("revenue", "wiring", "parking permit", "voting results", "delivery times")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers.course.profiles import get_profile, run_dir
+from tools.fast_vision import fast_vision
 
 if TYPE_CHECKING:
     import datasets
@@ -167,7 +168,7 @@ def fine_tune(
     attention = settings.attention or hardware.training_attention()
     model = load(attention)
     if settings.fast_vision:
-        hardware.fast_vision(model)
+        fast_vision(model)
     data = load_dataset(profile)
     if settings.left_out:
         data["train"] = _without(settings.left_out, data["train"], profile.seed)

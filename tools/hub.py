@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from helpers.collection import ROW_COLUMNS, SPLITS
 from helpers.copies import page_keys
-from helpers.course.profiles import in_cache
 from helpers.dataset import COLUMNS, NEGATIVES, check_columns, retrieval_task
 from helpers.settings import Settings
+from tools.readiness import in_cache
 
 if TYPE_CHECKING:
     import datasets

@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers import hardware  # noqa: E402
 from helpers.course import ledger, measurements  # noqa: E402
-from helpers.course.profiles import PROFILES, get_profile, in_cache, run_dir  # noqa: E402
+from helpers.course.profiles import PROFILES, get_profile, run_dir  # noqa: E402
 from helpers.files import write_json  # noqa: E402
 from helpers.settings import TIERS, Settings  # noqa: E402
 from tools import random_model  # noqa: E402
+from tools.fast_vision import fast_vision  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
+from tools.readiness import in_cache  # noqa: E402
 
 if TYPE_CHECKING:
     import torch
@@ -137,7 +138,7 @@ def shallow(text: int, vision: int, dtype: str = "float32", rank: int | None = N
 
         layers = list(PROFILES["full"].adapter_layers)
         model = get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules=layers))
-    hardware.fast_vision(model)
+    fast_vision(model)
     return model
 
 

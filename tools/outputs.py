@@ -92,7 +92,8 @@ def write_notebook(notebook, file: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     import nbformat
 
-    from helpers.course.profiles import check_profile, get_profile, run_dir
+    from helpers.course.profiles import get_profile, run_dir
+    from tools.readiness import check_profile
 
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)

@@ -60,7 +60,8 @@ def load(profile: Settings, file: Path = FILE) -> tuple[list[str], np.ndarray] |
 def main() -> None:
     from sentence_transformers import SentenceTransformer
 
-    from helpers.hardware import attn_implementation, fast_vision
+    from helpers.hardware import attn_implementation
+    from tools.fast_vision import fast_vision
 
     profile = get_profile("small")
     corpus = load_collection(profile).corpus("eval")

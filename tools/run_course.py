@@ -29,10 +29,12 @@ sys.path.insert(0, str(ROOT))
 
 from helpers import hardware  # noqa: E402
 from helpers.course import ledger  # noqa: E402
-from helpers.course.profiles import check_profile, get_profile, own_data, run_dir  # noqa: E402
+from helpers.course.profiles import get_profile, run_dir  # noqa: E402
 from helpers.hardware import HEADLESS  # noqa: E402
 from helpers.settings import Settings  # noqa: E402
+from tools.own_data import own_data  # noqa: E402
 from tools.own_process import told  # noqa: E402
+from tools.readiness import check_profile  # noqa: E402
 from tools.readme import results_table  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"

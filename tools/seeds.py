@@ -31,13 +31,15 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from helpers.course import ledger, measurements  # noqa: E402
-from helpers.course.profiles import check_profile, get_profile, run_dir  # noqa: E402
+from helpers.course.profiles import get_profile, run_dir  # noqa: E402
 from helpers.files import write_json  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
 from tools import teacher  # noqa: E402
+from tools.fast_vision import fast_vision  # noqa: E402
 from tools.fine_tune import check_held, fine_tune, held, score_queries, whole_training  # noqa: E402
 from tools.merging import interpolate, weights_of  # noqa: E402
 from tools.own_process import last_json, told  # noqa: E402
+from tools.readiness import check_profile  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
 FILE = measurements.FOLDER / "seeds.json"
@@ -178,7 +180,7 @@ def soup(seeds: list[int]) -> dict:
     ]
     mean = interpolate([weights_of(model) for model in models], [1 / len(models)] * len(models))
     models[0].load_state_dict(mean)
-    hardware.fast_vision(models[0])
+    fast_vision(models[0])
     scores = score_queries(models[0], *load_collection(profile).task("eval"))[None]
     finetuned = json.loads((kept[0] / "by_query.json").read_text(encoding="utf-8"))["finetuned"]
     change = evaluation.paired_bootstrap(finetuned, scores)

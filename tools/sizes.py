@@ -40,6 +40,7 @@ from helpers import dataset, hardware  # noqa: E402
 from helpers.course import data, ledger  # noqa: E402
 from helpers.course.profiles import get_profile  # noqa: E402
 from helpers.files import write_json  # noqa: E402
+from tools.fast_vision import fast_vision  # noqa: E402
 from tools.fine_tune import check_held, embed_pages, fine_tune, whole_training  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 
@@ -223,7 +224,7 @@ def speeds(name: str) -> dict:
             model_kwargs={"dtype": profile.dtype, "attn_implementation": hardware.attn_implementation()},
             processor_kwargs={"min_pixels": profile.min_pixels, "max_pixels": profile.max_pixels},
         )
-    hardware.fast_vision(retriever)
+    fast_vision(retriever)
     _, pages, _ = dataset.retrieval_task(
         data.load_split(profile, "dev"), data.load_corpus(profile, "dev"), profile.max_pixels
     )

@@ -38,7 +38,7 @@ sys.path.insert(0, str(ROOT))
 
 from helpers.course import ledger, measurements  # noqa: E402
 from helpers.course.data import OTHER  # noqa: E402
-from helpers.course.profiles import check_profile, get_profile  # noqa: E402
+from helpers.course.profiles import get_profile  # noqa: E402
 from helpers.files import write_json  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
 from tools.encode import Encoding, encode, trained_model  # noqa: E402
@@ -51,6 +51,7 @@ from tools.fine_tune import (  # noqa: E402
     whole_training,
 )
 from tools.own_process import last_json, told  # noqa: E402
+from tools.readiness import check_profile  # noqa: E402
 from tools.run_course import prepare_environment, say  # noqa: E402
 
 FOLDER = measurements.FOLDER

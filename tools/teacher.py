@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from helpers import evaluation  # noqa: E402
 from helpers.course.profiles import get_profile, run_dir  # noqa: E402
+from tools.fast_vision import fast_vision  # noqa: E402
 from tools.fine_tune import digits_of  # noqa: E402
 from tools.own_process import told  # noqa: E402
 
@@ -248,7 +249,7 @@ def load_reranker(path: str | Path, profile):
         activation_fn=torch.nn.Identity(),
         device=hardware.device(),
     )
-    hardware.fast_vision(model)
+    fast_vision(model)
     if profile.reranker_freeze_vision:
         next(part for name, part in model.named_modules() if name.endswith(".visual")).requires_grad_(False)
         keep_visual_tokens(model)
@@ -295,7 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
         processor_kwargs={"min_pixels": profile.min_pixels, "max_pixels": profile.max_pixels},
         device=hardware.device(),
     )
-    hardware.fast_vision(model)
+    fast_vision(model)
     try:
         found = retrieve(model, queries, ids, pages, profile.candidates)
         scorer = predictor(load_reranker(reranker, profile), ids, pages)

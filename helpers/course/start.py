@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import logging
-import re
-import sys
 import warnings
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
 from helpers import hardware, plots
 from helpers.course import ledger
-from helpers.course.profiles import PROFILES, ROOT, check_profile, get_profile, own_data, run_dir
+from helpers.course.profiles import PROFILES, ROOT, get_profile, run_dir
 from helpers.settings import Settings
 
-_RELOADED = ("torch", "transformers", "datasets", "numpy")  # what an install may replace while it is in use
 #: Parameters of notebooks that are no settings: True or False (or None, as it comes), or a number above 0.
 _FLAGS = ("allow_cpu", "resume", "push_to_hub", "live", "swap_losses", "from_retriever", "image_tokens_only")
 _NUMBERS = ("steps", "minutes", "distill_queries")
 _TEXTS = ("data", "pdfs", "queries", "writer", "writer_model", "license", "train_candidates", "published")
-_RUNNERS = ("jupyterlab", "papermill")  # they run notebooks, and others do too
 #: Loggers that say in a red box, as if it were a fault, what a notebook says itself or nobody can change.
 _TOLD = ("sentence_transformers.base.model", "sentence_transformers.base.losses.merged_forward",
          "transformers.image_utils")  # fmt: skip
@@ -59,9 +54,12 @@ def begin(
 
     Raises:
         RuntimeError: a package is missing, or was replaced while in use. ValueError: a parameter or a ledger
-            that cannot be meant. Also as `get_profile` and `check_profile`.
+            that cannot be meant. Also as `get_profile` and `readiness.check_profile`.
     """
-    _check_packages()
+    from tools import readiness
+    from tools.own_data import own_data
+
+    readiness.check_packages()
     _check_parameters({"allow_cpu": allow_cpu, "data": data, "pdfs": pdfs} | overrides)
     overrides = {
         name: value for name, value in overrides.items() if name not in (*_FLAGS, *_NUMBERS, *_TEXTS)
@@ -69,7 +67,7 @@ def begin(
     if tier is None and profile in PROFILES and PROFILES[profile].tier:
         tier = hardware.tier()
     settings = own_data(get_profile(profile, tier, **overrides), data, pdfs)
-    check_profile(settings, allow_cpu)
+    readiness.check_profile(settings, allow_cpu)
     if settings.tier:
         from tools import needs
 
@@ -110,26 +108,3 @@ def _check_parameters(given: dict) -> None:
             raise ValueError(f"{name.upper()} must be a number above 0, not {value!r}.")
         if name in _TEXTS and value is not None and not (isinstance(value, str) and value.strip()):
             raise ValueError(f"{name.upper()} must be a text or None, not {value!r}.")
-
-
-def _check_packages() -> None:
-    """Raise RuntimeError where a package of requirements.txt is missing, or was replaced while in use."""
-    requirements = ROOT / "requirements.txt"
-    text = requirements.read_text(encoding="utf-8") if requirements.is_file() else ""
-    wanted = re.findall(r"^[A-Za-z][\w.-]*", text, flags=re.MULTILINE)
-    missing = [name for name in wanted if name not in _RUNNERS and not _installed(name)]
-    if missing:
-        fix = f"run `{sys.executable} -m pip install -r {requirements}`, restart the kernel, run this again."
-        raise RuntimeError(f"{', '.join(missing)} not installed: {fix}")
-    for name in _RELOADED:
-        loaded, installed = getattr(sys.modules.get(name), "__version__", None), _installed(name)
-        if loaded and installed and loaded.split("+")[0] != installed.split("+")[0]:
-            raise RuntimeError(f"{name} {loaded} is still loaded: restart the kernel, run this again.")
-
-
-def _installed(name: str) -> str | None:
-    """The version of a package that is installed, or None."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

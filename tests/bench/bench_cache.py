@@ -25,6 +25,7 @@ from helpers.course import ledger  # noqa: E402
 from helpers.course.data import load_split  # noqa: E402
 from helpers.course.profiles import get_profile  # noqa: E402
 from helpers.files import write_json  # noqa: E402
+from tools.fast_vision import fast_vision  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "cache_speed.json"
 
@@ -50,7 +51,7 @@ def main() -> int:
         processor_kwargs={"min_pixels": profile.min_pixels, "max_pixels": profile.max_pixels},
         device=hardware.device(),
     )
-    hardware.fast_vision(model)
+    fast_vision(model)
     model.train()
     rows = load_split(profile, "train", limit=options.rows)
     prompts = {"query": model.prompts["query"], "image": model.prompts["document"]}

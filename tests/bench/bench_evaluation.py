@@ -7,7 +7,7 @@
 The article's way (https://huggingface.co/blog/train-multimodal-sentence-transformers): one
 `InformationRetrievalEvaluator` with `truncate_dim` for each of seven sizes, batch size 1; each encodes all
 queries and pages again. The course's way, as in notebook 05: encode once, in batches, with the faster vision
-tower of `hardware.fast_vision`, and cut the arrays. Both score the same weights in the same process. The last
+tower of `fast_vision`, and cut the arrays. Both score the same weights in the same process. The last
 line is a JSON object; `ratio` is the article's time over the course's, `largest_difference` that between the
 NDCG@10 of both, over the sizes: more than 1e-4 is an error.
 """
@@ -29,6 +29,7 @@ from helpers.course.data import load_corpus, load_split  # noqa: E402
 from helpers.course.profiles import get_profile  # noqa: E402
 from helpers.dataset import retrieval_task  # noqa: E402
 from helpers.files import write_json  # noqa: E402
+from tools.fast_vision import fast_vision  # noqa: E402
 from tools.fine_tune import weights_id  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "evaluation_speed.json"
@@ -84,7 +85,7 @@ def main() -> int:
             processor_kwargs={"min_pixels": profile.min_pixels, "max_pixels": profile.max_pixels},
         )
         if way is course:
-            hardware.fast_vision(model)
+            fast_vision(model)
         model.encode_document(list(task[1].values())[:BATCH], batch_size=BATCH)  # the first batch is slow
         started = time.perf_counter()
         scores[way.__name__] = way(model, task, profile.matryoshka_dims)

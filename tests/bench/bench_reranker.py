@@ -39,6 +39,7 @@ from helpers import hardware  # noqa: E402
 from helpers.course import data, ledger  # noqa: E402
 from helpers.course.profiles import get_profile  # noqa: E402
 from helpers.files import write_json  # noqa: E402
+from tools.fast_vision import fast_vision  # noqa: E402
 from tools.visual_tokens import keep_visual_tokens  # noqa: E402
 
 FILE = ROOT / "data" / "measurements" / "reranker_speed.json"
@@ -61,7 +62,7 @@ def load(way: str, profile):
     )
     next(part for name, part in model.named_modules() if name.endswith(".visual")).requires_grad_(False)
     if way == "course":
-        hardware.fast_vision(model)
+        fast_vision(model)
     return model, keep_visual_tokens(model) if way == "course" else None
 
 
