@@ -115,7 +115,7 @@ def test_the_faster_vision_tower_gives_what_the_librarys_gives(attention, monkey
     from helpers.course.profiles import ROOT
 
     folder = ROOT / "data" / "checkpoints" / "small-vlm"
-    monkeypatch.setattr(hardware, "_TOGETHER", 2)  # three of the four have as many patches
+    monkeypatch.setattr("tools.fast_vision._TOGETHER", 2)  # three of the four have as many patches
     model = AutoModelForImageTextToText.from_pretrained(
         folder, dtype="float32", attn_implementation=attention
     )

@@ -1,6 +1,7 @@
 """helpers.course.start: one call that starts a notebook, and what it says about packages."""
 
 import random
+import sys
 from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 
 from helpers.course import begin, start
 from helpers.course.profiles import get_profile
+from tools import readiness
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +31,7 @@ def test_begin_checks_seeds_and_makes_the_folder(runs, capsys):
 
 
 def test_a_tier_is_looked_for_where_the_profile_has_one(monkeypatch):
-    monkeypatch.setattr("tools.readiness.check_profile", lambda *args: None)
+    monkeypatch.setattr(readiness, "check_profile", lambda *args: None)
     monkeypatch.setattr(start.hardware, "tier", lambda: "16gb")
     assert begin("04_train_embedding", "full", resume=None, live=True).profile.dtype == "float16"
     assert begin("04_train_embedding", "full", tier="24gb").profile.dtype == "bfloat16"
@@ -67,20 +69,20 @@ def test_wrong_arguments_stop_before_anything_is_written(arguments, message, run
 
 
 def test_a_package_loaded_in_another_version_asks_for_a_restart(monkeypatch):
-    monkeypatch.setitem(start.sys.modules, "numpy", SimpleNamespace(__version__="1.0"))
+    monkeypatch.setitem(sys.modules, "numpy", SimpleNamespace(__version__="1.0"))
     with pytest.raises(RuntimeError, match="numpy 1.0 is still loaded: restart the kernel, run this again"):
         begin("00_start_here", "small")
 
 
 def test_a_missing_package_is_named_with_the_command(monkeypatch):
-    version = start.version
+    version = readiness.version
 
     def without_peft(name):
         if name == "peft":
             raise PackageNotFoundError(name)
         return version(name)
 
-    monkeypatch.setattr("tools.readiness.version", without_peft)
+    monkeypatch.setattr(readiness, "version", without_peft)
     with pytest.raises(RuntimeError, match="^peft not installed: run `.*pip install -r .*requirements.txt`"):
         begin("00_start_here", "small")
 

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers.course import ledger, measurements  # noqa: E402
+from helpers.course import ledger  # noqa: E402
 from helpers.course.profiles import PROFILES, get_profile, run_dir  # noqa: E402
 from helpers.files import write_json  # noqa: E402
 from helpers.settings import TIERS, Settings  # noqa: E402
-from tools import random_model  # noqa: E402
+from tools import measurements, random_model  # noqa: E402
 from tools.fast_vision import fast_vision  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 from tools.readiness import in_cache  # noqa: E402

@@ -21,8 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers.course import ledger, measurements  # noqa: E402
+from helpers.course import ledger  # noqa: E402
 from helpers.files import write_json  # noqa: E402
+from tools import measurements  # noqa: E402
 from tools.own_process import told  # noqa: E402
 
 README = ROOT / "README.md"

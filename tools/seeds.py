@@ -30,11 +30,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers.course import ledger, measurements  # noqa: E402
+from helpers.course import ledger  # noqa: E402
 from helpers.course.profiles import get_profile, run_dir  # noqa: E402
 from helpers.files import write_json  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
-from tools import teacher  # noqa: E402
+from tools import measurements, teacher  # noqa: E402
 from tools.fast_vision import fast_vision  # noqa: E402
 from tools.fine_tune import check_held, fine_tune, held, score_queries, whole_training  # noqa: E402
 from tools.merging import interpolate, weights_of  # noqa: E402

@@ -36,11 +36,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from helpers.course import ledger, measurements  # noqa: E402
+from helpers.course import ledger  # noqa: E402
 from helpers.course.data import OTHER  # noqa: E402
 from helpers.course.profiles import get_profile  # noqa: E402
 from helpers.files import write_json  # noqa: E402
 from helpers.hardware import cores, device_name  # noqa: E402
+from tools import measurements  # noqa: E402
 from tools.encode import Encoding, encode, trained_model  # noqa: E402
 from tools.fine_tune import (  # noqa: E402
     FAULTS,
