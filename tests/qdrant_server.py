@@ -1,8 +1,8 @@
 """A Qdrant server for the tests: those of its REST calls that the course makes, on this machine only.
 
-Requests are read by the client's own models of the API, and answered by Qdrant's own engine (`qdrant-edge-py`),
-so what is stored, filtered and scored is Qdrant's doing. What a server adds, such as processes beside one another,
-shards and copies, is not here: `QDRANT_URL` names a real one.
+Requests are read by the client's own models of the API, and answered by Qdrant's own engine
+(`qdrant-edge-py`), so what is stored, filtered and scored is Qdrant's doing. What a server adds, such as
+processes beside one another, shards and copies, is not here: `QDRANT_URL` names a real one.
 """
 
 from __future__ import annotations
