@@ -24,7 +24,7 @@ DEV_STAMP := $(VENV)/.installed-dev-$(call lock_sum,requirements-dev.lock)
 PIP_INSTALL = $(BIN)/python -m pip install $$(test -t 1 || echo --quiet) --disable-pip-version-check --root-user-action=ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course test lint lab outputs readme sweeps lock clean
+.PHONY: help setup course test lint lab search outputs readme sweeps lock clean
 
 help:
 	@echo "make course    run the notebooks in order into runs/$(PROFILE)/ and print the results"
@@ -32,6 +32,7 @@ help:
 	@echo "make test      lint and every test, the notebooks included (FAST=1 leaves the notebook runs out)"
 	@echo "make setup     install only; DEV=1: also what tests, and the scripts in data/make, need"
 	@echo "make lab       open copies of the notebooks, in runs/lab, in JupyterLab"
+	@echo "make search    the same, at the search page of notebook 09: Run All Cells makes it live"
 	@echo "               LAB_ARGS=\"--no-browser --port 8899\" passes arguments on"
 	@echo "make outputs   run the committed notebooks in place and keep their outputs clean"
 	@echo "make readme    write the generated parts of README.md, docs/ and notebooks again (FROM=runs/small/results.json takes a new ledger)"
@@ -72,6 +73,9 @@ lint: $(DEV_STAMP)
 
 lab: $(STAMP)
 	@$(BIN)/python tools/lab.py $(LAB_ARGS)
+
+search: $(STAMP)
+	@$(BIN)/python tools/lab.py --search $(LAB_ARGS)
 
 outputs: $(DEV_STAMP)
 	@$(BIN)/python tools/outputs.py $(NOTEBOOKS)

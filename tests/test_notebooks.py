@@ -28,6 +28,7 @@ COURSE = [
     "06_train_reranker",
     "07_distill",
     "08_late_interaction",
+    "09_search",
     "10_your_own_pdfs",
 ]
 MAX_BYTES = 300_000

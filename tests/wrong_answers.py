@@ -130,6 +130,18 @@ WRONG = {
             'gigabytes = [1e6 * bytes_per_page[name] / 1e9 for name in (small_index, "float32")]',
         ],
     ],
+    "09_search": [
+        [
+            'largest = min(store.documents().items(), key=lambda item: item[1])',
+            'largest = ("no such document", max(store.documents().values()))',
+            'largest = (max(store.documents()), len(store))',
+        ],
+        [
+            "halved = [hit.page_id for hit in store.search(dense_queries[0], top_k=4)]",
+            "halved = page_ids[:5]",
+            "halved = [hit.page_id for hit in store.search(dense_queries[1], top_k=5)]",
+        ],
+    ],
     "10_your_own_pdfs": [
         [
             'lost = len(right_first("bm25") - right_first("finetuned")) / len(eval_queries)',

@@ -1,7 +1,8 @@
 """Open copies of the notebooks in JupyterLab: what `make lab` calls.
 
     python tools/lab.py                            copies into runs/lab, JupyterLab at 00_start_here
-    python tools/lab.py --no-browser --port 8899   arguments go on to JupyterLab
+    python tools/lab.py --search                   the same at the search page of 09
+    python tools/lab.py --no-browser --port 8899   other arguments go on to JupyterLab
 
 JupyterLab saves a notebook by itself, also one that was only run, and what git pulls must stay as it is: so a
 reader works on copies. The next call renews a copy whose notebook has changed in the course, unless the
@@ -29,6 +30,7 @@ from tools.own_process import told  # noqa: E402
 from tools.run_course import shown_path  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
+SEARCH = "09_search.ipynb#The-search-page"
 MADE_FROM = "vdr_course"  # in a copy's metadata: the cells that it was made from
 LINK = re.compile(r"(\]\(|(?:src|href)=\")\.\./")
 #: Defaults in place of JupyterLab's own; what a reader has set is left as it is.
@@ -130,16 +132,16 @@ def renew(folder: Path) -> list[str]:
     return kept
 
 
-def arguments(folder: Path) -> list[str]:
+def arguments(folder: Path, place: str = "00_start_here.ipynb") -> list[str]:
     """Return JupyterLab's arguments: its root holds the course and the copies; a reader's own settings and
-    layout, which JupyterLab keeps in the home folder, stay as they are.
+    layout, which JupyterLab keeps in the home folder, stay as they are. It opens at `place` in `folder`.
     """
     root, own = Path(os.path.commonpath([ROOT, folder])), folder / ".jupyterlab"
     write_json(own / "settings" / "overrides.json", SETTINGS)
     workspaces = WorkspacesManager(str(own / "workspaces"))
     if not workspaces.load("default")["data"]:
         workspaces.save("default", json.dumps(LAYOUT))
-    start = (folder / "00_start_here.ipynb").relative_to(root).as_posix()
+    start = (folder / place).relative_to(root).as_posix()
     return [
         f"--ServerApp.root_dir={root}",
         "--ServerApp.contents_manager_class=tools.lab.Contents",
@@ -164,7 +166,9 @@ def main() -> int:
     # A kernel finds the course by its folder's parents, and by this where the copies are elsewhere.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     os.environ["JUPYTER_SERVER_ROOT"] = os.path.commonpath([ROOT, folder])  # below it, files have addresses
-    LabApp.launch_instance([*arguments(folder), *sys.argv[1:]])
+    given = [argument for argument in sys.argv[1:] if argument != "--search"]
+    place = SEARCH if "--search" in sys.argv[1:] else "00_start_here.ipynb"
+    LabApp.launch_instance([*arguments(folder, place), *given])
     return 0
 
 

@@ -37,6 +37,7 @@ PATH = {
     "06_train_reranker": "06 reranker",
     "07_distill": "07 distilled",
     "08_late_interaction": "08 MaxSim",
+    "09_search": "09 search",
     "10_your_own_pdfs": "10 your own PDFs",
 }
 #: Each appendix, and the notebook that it branches off from.
