@@ -89,17 +89,17 @@ def test_the_model_and_its_card_hold_nothing_of_the_course_or_the_reader(verdict
 
 @pytest.mark.slow
 def test_the_collection_goes_through_the_other_notebooks(verdict, solved_copy):
-    """In 07 and 08, which no other test runs on `small`, the exercises are solved."""
+    """In 07 to 09, which no other test runs on `small`, the exercises are solved."""
     _, _, runs = verdict
     home = runs / "collections" / "reports"
     given = ("-p", "DATA", str(home), "-p", "MAX_STEPS", "2", "-p", "RERANKER_TRAIN_QUERIES", "24")
     shown = run_course("02", "04", "05", "06", *given, VDR_COURSE_RUNS=str(runs))
     assert shown.returncode == 0, shown.stdout[-6000:]
-    shown = run_course("07", "08", *given[:6], root=solved_copy, VDR_COURSE_RUNS=str(runs))
+    shown = run_course("07", "08", "09", *given[:6], root=solved_copy, VDR_COURSE_RUNS=str(runs))
     assert shown.returncode == 0, shown.stdout[-6000:]
     results = ledger.load(runs / "small-reports" / "results.json")
-    assert [name[:2] for name in results] == ["02", "04", "05", "06", "07", "08", "10"]
-    for name in ("07_distill", "08_late_interaction"):
+    assert [name[:2] for name in results] == ["02", "04", "05", "06", "07", "08", "09", "10"]
+    for name in ("07_distill", "08_late_interaction", "09_search"):
         text = said(runs / "small-reports" / f"{name}.ipynb")
         for number in (1, 2):
             assert f"Exercise {number}: right" in text and proven(number) in text, (name, number)

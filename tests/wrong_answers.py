@@ -132,9 +132,9 @@ WRONG = {
     ],
     "09_search": [
         [
-            'largest = min(store.documents().items(), key=lambda item: item[1])',
+            "largest = min(store.documents().items(), key=lambda item: item[1])",
             'largest = ("no such document", max(store.documents().values()))',
-            'largest = (max(store.documents()), len(store))',
+            "largest = (max(store.documents()), len(store))",
         ],
         [
             "halved = [hit.page_id for hit in store.search(dense_queries[0], top_k=4)]",

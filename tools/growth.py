@@ -4,7 +4,7 @@
     python tools/growth.py --counts 10000      fewer
 
 From the embeddings that notebook 04 keeps, runs/small, into data/measurements/growth.json. Nobody has a
-million pages at hand: vectors are drawn around those of the evaluation pages, as near as pages are to another.
+million pages at hand: vectors are drawn around the evaluation pages, as near as pages are to one another.
 """
 
 from __future__ import annotations

@@ -177,6 +177,16 @@ def results_table(results: Mapping, seeds: Mapping | None = None, more: Mapping 
     ):
         took = f"trained in {spent[key]:.0f} s" if key in spent else ""
         add("Many vectors", name, late.get(key), "; ".join(filter(None, (took, note))))
+    served = results.get("09_search", {})
+    for key, name in (
+        ("int8", "a byte a number"),
+        ("binary", "a bit a number"),
+        ("binary_then float32", "a bit a number, the best by all"),
+        ("hybrid, by scores", "hybrid with BM25, by scores"),
+        ("dense + MaxSim + BM25", "retriever + MaxSim + BM25"),
+    ):
+        took = served.get("query_ms", {}).get(key)
+        add("Serve", name, served.get("ndcg@10", {}).get(key), f"{took:.0f} ms a query" if took else "")
     own = results.get("10_your_own_pdfs", {})
     labelled = own.get("ndcg@10_labelled", {})
     of = "the course's sample" if labelled else "own PDFs"
