@@ -133,9 +133,9 @@ def pytest_xdist_make_scheduler(config, log):
 def course(tmp_path_factory) -> Course:
     """One headless run of the whole course on the small profile, in a copy where all exercises are solved.
 
-    The retriever is trained for a quarter of its steps or so, rerankers on a tenth of the queries and scored on
-    fewer candidates, to save minutes: no test asks how good these became, only that fine-tuning gains. No row of 03's table is measured
-    again.
+    The retriever is trained for a quarter of its steps or so, rerankers on a tenth of the queries, and scored
+    on fewer candidates, to save minutes: no test asks how good these became, only that fine-tuning gains. No
+    row of 03's table is measured again.
     """
     copy, runs = solved_course(tmp_path_factory), tmp_path_factory.mktemp("runs")
     given = {name.upper(): str(value) for name, value in COURSE.items()}

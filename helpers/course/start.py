@@ -16,7 +16,7 @@ from helpers.settings import Settings
 _FLAGS = ("allow_cpu", "resume", "push_to_hub", "live", "swap_losses", "from_retriever", "image_tokens_only")
 _NUMBERS = ("steps", "minutes", "distill_queries")
 _TEXTS = ("data", "pdfs", "queries", "writer", "writer_model", "license", "train_candidates", "published",
-          "qdrant_url")
+          "qdrant_url")  # fmt: skip
 #: Loggers that say in a red box, as if it were a fault, what a notebook says itself or nobody can change.
 _TOLD = ("sentence_transformers.base.model", "sentence_transformers.base.losses.merged_forward",
          "transformers.image_utils")  # fmt: skip
