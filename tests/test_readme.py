@@ -315,6 +315,8 @@ def test_the_comparison_says_what_each_way_costs(tmp_path):
         "07_distill": {"ndcg@10": {"finetuned": 0.7, "longer": 0.72, "distilled": 0.71},
                        "ci95": {"distilled": [-0.01, 0.03]}},
         "08_late_interaction": {"ndcg@10": {"dense": 0.6, "late": 0.62}, "train_seconds": {"late": 118.4}},
+        "09_search": {"ndcg@10": {"hybrid, by scores": 0.84}, "query_ms": {"hybrid, by scores": 20.2}},
     })  # fmt: skip
+    assert "| Serve | hybrid with BM25, by scores | 0.840 | 20 ms a query |" in table
     assert "| Distil | retriever, distilled from the reranker's sum | 0.710 | against the fine-tuned" in table
     assert "| Many vectors | late interaction | 0.620 | trained in 118 s |" in table
