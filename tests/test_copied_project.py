@@ -59,9 +59,10 @@ def edited(code: str) -> tuple[str, int]:
 def test_a_copied_project_trains_evaluates_saves_and_reloads(tmp_path):
     ignored = shutil.ignore_patterns("course", "__pycache__")
     shutil.copytree(ROOT / "helpers", tmp_path / "helpers", ignore=ignored)
-    assert "`tools/planning.py`" in section()
     (tmp_path / "tools").mkdir()
-    shutil.copy2(ROOT / "tools" / "planning.py", tmp_path / "tools")
+    for name in ("planning", "fast_vision"):
+        assert f"`tools/{name}.py`" in section()
+        shutil.copy2(ROOT / "tools" / f"{name}.py", tmp_path / "tools")
     shutil.copytree(ROOT / "data" / "checkpoints" / "small-embedding", tmp_path / "model")
     rows, files = [], {document["document_id"]: pdf_path(document) for document in load_documents()}
     (tmp_path / "pages").mkdir()
