@@ -4,6 +4,7 @@ imports helpers.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tomllib
 import pytest
 
 from helpers.course.profiles import ROOT
+from tests import colab_way
 
 URL = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Source"]
 CELL = (ROOT / "tools" / "setup_cell.py").read_text(encoding="utf-8")
@@ -129,3 +131,34 @@ def test_beside_nothing_but_notebooks_it_is_fetched(run):
 def test_the_cell_is_short_and_names_the_projects_address(run):
     assert f'"{URL}"' in CELL
     assert sum(bool(line.strip()) for line in CELL.splitlines()) <= 14
+
+
+def test_the_colab_walk_runs_the_setup_cell_first_and_the_first_search_last():
+    run = colab_way.cells()
+    assert run[0].strip() == CELL.strip() and "begin(" in run[2]
+    assert "model.similarity" in run[-1] and colab_way.LAST_LINE in run[-1]
+    with pytest.raises(ValueError, match="No cell of 00_start_here.ipynb holds 'no such line'"):
+        colab_way.cells(last="no such line")
+
+
+def test_colabs_versions_are_exact_and_say_where_they_are_from():
+    lines = colab_way.PINS.read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert len(pins) == sum("==" in line for line in lines) and list(pins) == sorted(pins)
+    assert {"torch", "transformers", "numpy", "ipywidgets"} <= pins.keys() & colab_way.own_names()
+    comment = " ".join(line for line in lines if line.startswith("#"))
+    assert "googlecolab/backend-info" in comment and re.search(r"commit \w{7} of 20\d\d-\d\d-\d\d", comment)
+
+
+def test_only_conflicts_of_the_courses_own_packages_count():
+    said = (
+        "scikit_learn 1.6.1 has requirement numpy>=3, but you have numpy 2.1.3.\n"
+        "pandas 2.2.3 requires tzdata, which is not installed.\n"
+        "notebook 6.5.7 has requirement ipywidgets<8, but you have ipywidgets 8.1.9.\n"
+    )
+    ours, others = colab_way.conflicts(said, colab_way.own_names())
+    assert [line.split()[0] for line in ours] == ["scikit_learn", "pandas"]
+    assert [line.split()[0] for line in others] == ["notebook"]
+    assert colab_way.conflicts("No broken requirements found.\n", colab_way.own_names()) == ([], [])
+    changed = colab_way.changes({"a": "1", "b": "1", "c": "1"}, {"a": "1", "b": "2", "new": "3"})
+    assert changed == ["b 1 -> 2", "c 1 -> gone"]
