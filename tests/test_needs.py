@@ -1,15 +1,16 @@
 """tools.needs: memory of a training is predicted from what autograd keeps, and too little is said at once."""
 
 import json
+import re
 import weakref
 from types import SimpleNamespace
 
 import pytest
 
 from helpers.course.data import load_split
-from helpers.course.profiles import PROFILES, get_profile
+from helpers.course.profiles import PROFILES, ROOT, get_profile
 from helpers.settings import TIERS
-from tools import needs
+from tools import estimates, needs
 from tools.fast_vision import fast_vision
 
 SMALL = PROFILES["small"]
@@ -80,7 +81,7 @@ def test_the_growth_over_the_loaded_model_is_predicted(cached, adapter, live_ten
             step()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-    predicted = needs.training_bytes(sum(weight.numel() for weight in weights), kept)
+    predicted = estimates.training_bytes(sum(weight.numel() for weight in weights), kept)
     assert predicted == pytest.approx(live_tensors.most, rel=0.15)
 
 
@@ -115,6 +116,80 @@ def test_the_table_is_computed_from_what_was_measured():
         assert tiers.keys() == TIERS.keys()
         for tier, figures in tiers.items():
             assert figures["gpu_gb"] < sizes[tier], f"{notebook} does not fit into {tier}"
+
+
+def source_of(name):
+    """The code of a notebook."""
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+def test_what_07_keeps_is_counted_as_the_notebook_keeps_it():
+    """Each set of weights in `states`, once: the chosen student has two names and no weights more."""
+    code = source_of("07_distill")
+    begun = re.search(r"^states, seconds = (\{.*\}), \{\}$", code, re.MULTILINE)[1]
+    kept = re.findall(r'"(\w+)": weights_of', begun)
+    kept += re.findall(r'train\("(\w+)"', code) if "states[name], (" in code else []
+    kept += re.findall(r'^states\["(\w+)"\] = weights_of', code, re.MULTILINE)
+    assert len(set(kept)) == estimates.SETS, kept
+    assert len(re.findall(r'= train\("', code)) == estimates.STUDENTS
+    assert f"DISTILL_QUERIES or {estimates.LISTS}," in code
+    beyond = re.findall(r"^(\w+) = interpolate\(", code, re.MULTILINE)
+    assert not beyond, f"{beyond} would be one more set for the rest of the notebook"
+
+
+@pytest.mark.parametrize("name", ["07_distill", "08_late_interaction"])
+def test_the_type_that_weights_are_trained_in_is_the_notebooks(name):
+    assert 'dtype = profile.dtype if profile.adapter_rank else "float32"' in source_of(name)
+
+
+def test_weights_that_are_held_follow_from_the_profile():
+    saved = json.loads(needs.FILE.read_text(encoding="utf-8"))
+    kept = {way: needs.Kept(**figures) for way, figures in saved["kept"].items()}
+    one = {tier: (2 if tier != "80gb" else 4) * estimates.WEIGHTS for tier in TIERS}
+    for tier, size in one.items():
+        profile = get_profile("full", tier)
+        distilling, many = estimates._distilling(profile, kept), estimates._many_vectors(profile, kept)
+        assert distilling.held == (estimates.SETS + 1) * size and many.held == size
+        fewer = profile.changed(reranker_batch_size=4)
+        assert estimates._distilling(fewer, kept).gpu < distilling.gpu
+        # Beside the reranker in 16 bits, one student: its weights, and nothing of the student before.
+        assert distilling.gpu > 2 * estimates.WEIGHTS + size
+    whole = estimates._distilling(get_profile("full", "80gb"), kept)
+    assert 18 * estimates.WEIGHTS < whole.gpu < 18 * estimates.WEIGHTS + 25e9
+
+
+def test_07_lets_go_of_each_model_before_the_next():
+    """A second retriever on the GPU would be 8.5 GB more than the table says."""
+    code = source_of("07_distill")
+    assert "model = kl = None" in code, "a loss keeps its model"
+    second, third = (code.index(f'student = train("{name}"') for name in ("margin", "kl"))
+    first = code.index('student = train("longer"')
+    assert "student = None" in code[first:second] and "student = None" in code[second:third]
+    moved = source_of("08_late_interaction")
+    assert moved.index('late_model.to("cpu")') < moved.index("dense_model = SentenceTransformer(")
+
+
+def test_too_little_memory_of_the_computer_is_said(monkeypatch, tmp_path):
+    import psutil
+    import torch
+
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    card = SimpleNamespace(total_memory=85e9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: card)
+    monkeypatch.setattr(needs, "in_cache", lambda *args: True)
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda folder: SimpleNamespace(free=500e9))
+    memory = SimpleNamespace(available=30e9)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    with pytest.raises(
+        RuntimeError, match="07_distill holds .* 51.1 GB of weights .*and 30.0 are free.*small"
+    ):
+        needs.check_room("07_distill", get_profile("full", "80gb"))
+    needs.check_room("07_distill", get_profile("full", "24gb"))  # 16 bits: half as much
+    needs.check_room("04_train_embedding", get_profile("full", "80gb"))
+    memory.available = 60e9
+    needs.check_room("07_distill", get_profile("full", "80gb"))
 
 
 def test_too_small_a_gpu_or_disk_is_said_before_any_download(monkeypatch, tmp_path):

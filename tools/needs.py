@@ -6,8 +6,8 @@
 
 Measured on a model of the published widths and few layers: the bytes that autograd keeps for the backward
 pass (`kept_for_backward`) and the operations of a forward pass. Both grow in a straight line with
-layers and pages, so the whole depth follows. Added to them are weights, gradients and AdamW's means. Nothing
-here has run on a GPU: `ASSUMED` says what was taken for granted instead.
+layers and pages, so the whole depth follows. Added to them are weights, gradients and AdamW's means, by the
+formulas of `tools/estimates.py`. Nothing here has run on a GPU.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from helpers.course import ledger  # noqa: E402
-from helpers.course.profiles import PROFILES, get_profile, run_dir  # noqa: E402
+from helpers.course.profiles import PROFILES, run_dir  # noqa: E402
 from helpers.files import write_json  # noqa: E402
 from helpers.settings import TIERS, Settings  # noqa: E402
 from tools import measurements, random_model  # noqa: E402
+from tools.estimates import ASSUMED, PAGE, TEXT, VISION, WORDS, Kept, needs  # noqa: E402
 from tools.fast_vision import fast_vision  # noqa: E402
 from tools.own_process import last_json  # noqa: E402
 from tools.readiness import in_cache  # noqa: E402
@@ -36,24 +37,7 @@ if TYPE_CHECKING:
     import torch
 
 FILE = ROOT / "data" / "measurements" / "needs.json"
-ASSUMED = {
-    "GPU of a tier, and its datasheet's FLOP/s in 16 bits": {
-        "16gb": ["T4", 65e12],
-        "24gb": ["L4", 121e12],
-        "80gb": ["A100", 312e12],
-    },
-    "share of them that is reached": 0.3,
-    "share of GPU memory lost to fragments": 0.1,
-    "GB that CUDA itself takes": 0.6,
-    "rows of the training set": 10_000,
-    "GB of the data set to download": 10.0,
-    "GB of the data set once it is prepared": 10.0,
-}
-WEIGHTS = 2_127_532_032  # of the embedding model; a reranker's and the VLM's heads are their embeddings
-TEXT, VISION = 28, 24  # layers
-PAGE = (44, 32)  # patches of 16 x 16 pixels, of a page of 600 x 600 pixels
-QUARTER, WORDS = (22, 16), 8  # what is measured: pages of a quarter of the patches, each with a few words
-PAGE_TOKENS = PAGE[0] * PAGE[1] // 4 + 4 * WORDS  # four patches a token
+QUARTER = (22, 16)  # what is measured: pages of a quarter of the patches, each with `WORDS`
 SHALLOW = 3  # layers of each: vision features go into the first three text layers
 #: What differs for autograd: the weights' type, adapters, whether products are in 16 bits, checkpointing.
 WAYS = {
@@ -63,17 +47,6 @@ WAYS = {
     "adapter": ("bfloat16", 32, True, False),
     "adapter, checkpointing": ("bfloat16", 32, True, True),
 }
-
-
-class Kept(NamedTuple):
-    """Bytes kept for the backward pass: for each forward pass, and for each page in it."""
-
-    fixed: float
-    page: float
-
-    def of(self, pages: float, forwards: int = 1) -> float:
-        """For so many pages in so many forward passes that go backward together."""
-        return forwards * self.fixed + pages * self.page
 
 
 def kept_for_backward(model, run: Callable[[], object]) -> int:
@@ -109,13 +82,6 @@ def kept_for_backward(model, run: Callable[[], object]) -> int:
     with torch.autograd.graph.saved_tensors_hooks(Ticket, lambda ticket: ticket.tensor):
         run()
     return most
-
-
-def training_bytes(trained: int, kept: float, inputs: float = 0.0) -> float:
-    """What training adds to the loaded model: a gradient (4 bytes) and AdamW's two means (8) for each weight
-    that is trained, what autograd keeps, and inputs that it does not keep.
-    """
-    return 12 * trained + kept + inputs
 
 
 def shallow(text: int, vision: int, dtype: str = "float32", rank: int | None = None) -> torch.nn.Module:
@@ -209,122 +175,19 @@ def operations() -> float:
     return whole(at)
 
 
-def needs(kept: dict[str, Kept], operations: float) -> dict[str, dict[str, dict[str, float]]]:
-    """Notebook -> tier -> GB of GPU memory, GB of disk, GB to download, hours.
-
-    Args:
-        kept: for each of `WAYS`.
-        operations: of a forward pass of one page.
-    """
-    found: dict = {}
-    for tier in TIERS:
-        profile = get_profile("full", tier)
-        _, rate = ASSUMED["GPU of a tier, and its datasheet's FLOP/s in 16 bits"][tier]
-        rate *= ASSUMED["share of them that is reached"]
-        for notebook, figures in (
-            ("03_choose_loss", _choosing(profile, kept)),
-            ("04_train_embedding", _embedding(profile, kept)),
-            ("06_train_reranker", _reranking(profile, kept)),
-            ("appendix_lora", _embedding(profile.changed(adapter_rank=32), kept)),
-        ):
-            memory, disk, download, pages = figures
-            memory *= 1 + ASSUMED["share of GPU memory lost to fragments"]
-            memory += 1e9 * ASSUMED["GB that CUDA itself takes"]
-            found.setdefault(notebook, {})[tier] = {
-                "gpu_gb": round(memory / 1e9, 1),
-                "disk_gb": round(disk / 1e9, 1),
-                "download_gb": round(download / 1e9, 1),
-                "hours": round(pages * operations / rate / 3600, 2),
-            }
-    return found
-
-
-def _data() -> tuple[float, float]:
-    """Bytes to download, and bytes that a prepared data set takes beside them."""
-    return tuple(
-        1e9 * ASSUMED[f"GB of the data set {what}"] for what in ("to download", "once it is prepared")
-    )
-
-
-def _choosing(profile: Settings, kept: dict[str, Kept]) -> tuple[float, float, float, float]:
-    """Memory, disk, download (bytes), and pages that go forward: 03, gradients of all weights in float32."""
-    download, prepared = _data()
-    if profile.adapter_rank:  # the small checkpoint stands in
-        return 1e9, prepared, download, 200
-    memory = 4 * WEIGHTS + 4 * WEIGHTS + kept["all weights, float32"].of(8 * profile.mini_batch_size)
-    return memory, prepared, download + 2 * WEIGHTS, 200
-
-
-def _embedding(profile: Settings, kept: dict[str, Kept]) -> tuple[float, float, float, float]:
-    """The same for 04."""
-    adapted = profile.adapter_rank is not None
-    pages = max(1, profile.mini_batch_num_tokens // PAGE_TOKENS)
-    columns = 1 + profile.hard_negatives
-    pixels = profile.batch_size * columns * PAGE[0] * PAGE[1] * 3 * 2 * 16 * 16 * 4
-    trained = _adapter(profile) if adapted else WEIGHTS
-    memory = (2 * WEIGHTS + 4 * trained if adapted else 4 * WEIGHTS) + training_bytes(
-        trained, kept["adapter" if adapted else "all weights"].of(pages), pixels
-    )
-    download, prepared = _data()
-    # Two checkpoints of weights and AdamW's means, and the model at the end.
-    disk = prepared + (2 * 12 * trained) + (2 if adapted else 4) * WEIGHTS
-    # A cached step goes forward twice and backward once: as much as two of them, or one for frozen weights.
-    rows = ASSUMED["rows of the training set"]
-    trained_pages = rows * columns * profile.num_train_epochs * (3 if adapted else 4)
-    return memory, disk, download + 2 * WEIGHTS, trained_pages + 2 * 1500 + 7 * 300
-
-
-def _reranking(profile: Settings, kept: dict[str, Kept]) -> tuple[float, float, float, float]:
-    """The same for 06: the retriever beside a reranker, gradient checkpointing."""
-    adapted = profile.adapter_rank is not None
-    lists = 2 + profile.reranker_negatives  # pages of a row: its own, one of another row's, look-alikes
-    forwards, pairs = lists, max(2, profile.reranker_batch_size // lists) * lists
-    way = "adapter" if adapted else "all weights"
-    # What a layer keeps while its backward pass runs, once more of each 24 + 28.
-    layer = kept[way].of(pairs // forwards) / (TEXT + VISION)
-    trained = _adapter(profile) if adapted else WEIGHTS
-    memory = (
-        2 * WEIGHTS
-        + (2 * WEIGHTS + 4 * trained if adapted else 4 * WEIGHTS)
-        + training_bytes(
-            trained,
-            kept[f"{way}, checkpointing"].of(pairs, forwards) + layer + (0 if adapted else 2 * WEIGHTS),
-        )
-    )
-    download, prepared = _data()
-    disk = prepared + 2 * (2 if adapted else 4) * WEIGHTS
-    queries = profile.reranker_train_queries
-    candidates = profile.candidates * (300 + 150)
-    trained_pages = queries * (lists + 1 + profile.reranker_negatives) * (3 if adapted else 4)
-    return memory, disk, download + 4 * WEIGHTS, trained_pages + 1500 + 750 + 5 * queries + 4 * candidates
-
-
-def _adapter(profile: Settings) -> int:
-    """Weights of an adapter on the text layers of the 2B model: r x (in + out) for each."""
-    text = random_model.config().text_config
-    width, heads, keys = text.hidden_size, text.num_attention_heads, text.num_key_value_heads
-    outputs = {
-        "q_proj": heads * text.head_dim,
-        "k_proj": keys * text.head_dim,
-        "v_proj": keys * text.head_dim,
-    }
-    sizes = [(width, size) for size in outputs.values()] + [(heads * text.head_dim, width)]
-    sizes += [(width, text.intermediate_size)] * 2 + [(text.intermediate_size, width)]
-    return TEXT * profile.adapter_rank * sum(map(sum, sizes))
-
-
 #: Notebooks that train as another does.
 LIKE = {"10_your_own_pdfs": "04_train_embedding"}
 
 
 def check_room(notebook: str, profile: Settings) -> None:
-    """Stop where the GPU's memory, or a disk, is too small for a notebook, before anything is downloaded.
+    """Stop where memory, the GPU's or the computer's, or a disk is too small, before anything is downloaded.
 
     What it needs is computed (`tools/needs.py`), for the notebooks that train and the tiers of `full`.
 
     Raises:
-        RuntimeError: the GPU's memory. OSError: the disk of the runs or of the hub's cache.
+        RuntimeError: memory. OSError: the disk of the runs or of the hub's cache.
     """
+    import psutil
     import torch
     from huggingface_hub import constants
 
@@ -339,6 +202,13 @@ def check_room(notebook: str, profile: Settings) -> None:
         raise RuntimeError(
             f"{notebook} needs about {found['gpu_gb']} GB of GPU memory with TIER = {profile.tier!r} "
             f"(computed), and this GPU has {has:.1f}. Set TIER to a smaller one ({', '.join(TIERS)}), or "
+            'PROFILE = "small".'
+        )
+    free = psutil.virtual_memory().available / 1e9
+    if free < found["memory_gb"]:
+        raise RuntimeError(
+            f"{notebook} holds about {found['memory_gb']} GB of weights in the computer's memory with TIER = "
+            f"{profile.tier!r} (computed), and {free:.1f} are free. Run it on a computer with more, or set "
             'PROFILE = "small".'
         )
     wanted: dict[Path, float] = {run_dir(profile): found["disk_gb"]}

@@ -374,18 +374,21 @@ def speed_part(folder: Path = MEASURED.parent) -> str:
 
 
 def needs_part(file: Path = MEASURED.parent / "needs.json") -> str:
-    """Return what notebooks that train ask of a GPU on `full`, as `tools/needs.py` computed it."""
+    """Return what notebooks that train ask of a machine on `full`, as `tools/needs.py` computed it."""
     found = json.loads(file.read_text(encoding="utf-8"))
     assumed = found["assumed"]
     cards = assumed["GPU of a tier, and its datasheet's FLOP/s in 16 bits"]
     heads = [f"`{tier}` ({card})" for tier, (card, _) in cards.items()]
-    lines = [f"| *computed* | {' | '.join(heads)} | disk | download |", "| --- |" + " ---: |" * 5]
+    heads += ["weights in the computer's memory", "disk", "download"]
+    lines = [f"| *computed* | {' | '.join(heads)} |", "| --- |" + " ---: |" * len(heads)]
     for notebook, tiers in found["needs"].items():
         cells = [f"{figures['gpu_gb']:.0f} GB, {_hours(figures['hours'])}" for figures in tiers.values()]
         spans = [
-            sorted({round(figures[key]) for figures in tiers.values()}) for key in ("disk_gb", "download_gb")
+            sorted({round(figures[key]) for figures in tiers.values()})
+            for key in ("memory_gb", "disk_gb", "download_gb")
         ]
-        cells += [f"{span[0]} to {span[-1]} GB" if len(span) > 1 else f"{span[0]} GB" for span in spans]
+        texts = [" to ".join(map(str, dict.fromkeys((span[0], span[-1])))) for span in spans]
+        cells += ["–" if text == "0" else f"{text} GB" for text in texts]
         lines.append(f"| {notebook} | {' | '.join(cells)} |")
     share, rows = assumed["share of them that is reached"], assumed["rows of the training set"]
     lines += [
