@@ -15,9 +15,7 @@ from helpers.plots import PALETTE, draw_page, picture_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_GIVE_BACK = 5  # steps
-_QUERIES = 3  # whose first pages are drawn
-
+_GIVE_BACK, _QUERIES = 5, 3  # steps; queries whose first pages are drawn
 
 #: A query, its first page as the evaluator has it, and the place of the first right page, if that is known.
 _Found = tuple[str, object, "int | None"]
@@ -81,8 +79,10 @@ class _Progress:
         return f"{seconds:5.0f} s{left}"
 
     def _picture(self, state) -> tuple[dict, dict]:
-        alt = f"Loss and {self.label} of a training against steps, and the first pages of queries of dev."
-        return picture_of(_panel(state.log_history, self.metric, self.guess, self.found), alt)
+        scores = f" and {self.label}" if _points(state.log_history, self.metric) else ""
+        pages = ", and the first pages of queries of dev" if self.found else ""
+        figure = _panel(state.log_history, self.metric, self.guess, self.found)
+        return picture_of(figure, f"Loss{scores} of a training against steps{pages}.")
 
 
 def _points(history: list[dict], key: str) -> list[tuple[int, float]]:

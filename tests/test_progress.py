@@ -87,6 +87,23 @@ def test_the_panel_has_losses_score_and_pages():
     assert len(progress._panel(history(), METRIC, None, []).axes) == 2, "without an evaluator of pages"
 
 
+@pytest.mark.parametrize(
+    ("logged", "found", "text"),
+    [
+        (history(), [("query 0", PAGES["p0"], 1)],
+         "Loss and dev NDCG@10 of a training against steps, and the first pages of queries of dev."),
+        (history(), [], "Loss and dev NDCG@10 of a training against steps."),
+        (history()[1:-1], [], "Loss of a training against steps."),
+    ],
+    ids=["evaluator of pages", "other evaluator", "no evaluator"],
+)  # fmt: skip
+def test_the_text_in_place_of_the_panel_names_what_is_drawn(logged, found, text):
+    told = progress._Progress(SimpleNamespace(evaluator=None, model=None), METRIC)
+    told.found[:] = found
+    picture, metadata = told._picture(SimpleNamespace(log_history=logged))
+    assert picture["text/plain"] == metadata["image/png"]["alt"] == text
+
+
 class Displayed:
     def __init__(self):
         self.updates = []
