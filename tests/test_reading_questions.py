@@ -11,8 +11,8 @@ import pytest
 from helpers.course.profiles import ROOT
 
 FILE = ROOT / "tests" / "reading_questions.md"
-ASKED = 22
-NOTEBOOKS = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "10")
+ASKED = 24
+NOTEBOOKS = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10")
 
 
 class Question(NamedTuple):
