@@ -1,8 +1,12 @@
 """Tables as notebooks show them, searches of words for the search box, and README's picture."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 
+from tests.conftest import NOTEBOOKS
 from tools import first_search
 from tools.tables import show_table
 from tools.text_search import by_words
@@ -25,6 +29,22 @@ def test_a_table_is_html_and_plain_text(shown):
     shown.clear()
     show_table("Two <systems>", columns, ["<b>base", "fine-tuned"], bars=["NDCG@10"])
     assert shown[0]["text/html"] == html, "a second run changes nothing"
+
+
+def test_no_table_gets_the_bars_of_another_on_its_page(shown):
+    for caption, bars in (("one", []), ("two", ["a"])):
+        show_table(caption, {"a": [0.5]}, ["row"], bars=bars)
+    ids = [set(re.findall(r'id="(T_[^"]+)"', data["text/html"])) for data in shown]
+    assert all(ids) and not ids[0] & ids[1]
+
+
+def test_each_table_of_a_notebook_has_an_id_of_its_own():
+    for file in NOTEBOOKS:
+        cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+        outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+        tables = [re.search(r'<table id="(\w+)"', "".join(data.get("text/html", ""))) for data in outputs]
+        found = [table[1] for table in tables if table]
+        assert len(set(found)) == len(found), file.name
 
 
 def test_a_table_says_which_column_is_too_short(shown):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from zlib import crc32
 
 
 def show_table(
@@ -37,8 +38,9 @@ def show_table(
     )
     if bars:
         styled = styled.bar(subset=list(bars), vmin=0, vmax=1, color="#BFD9EA")
-    styled = styled.set_uuid("table").set_table_styles(
+    plain = f"{caption}\n{frame.to_string(float_format=f'{{:.{digits}f}}'.format)}"
+    # Styles go by the table's id: two tables of one page that share it get each other's bars.
+    styled = styled.set_uuid(f"{crc32(plain.encode()):08x}").set_table_styles(
         [{"selector": "caption", "props": "text-align: left; font-weight: bold; padding: 4px 0"}]
     )
-    plain = frame.to_string(float_format=f"{{:.{digits}f}}".format)
-    display({"text/html": styled.to_html(), "text/plain": f"{caption}\n{plain}"}, raw=True)
+    display({"text/html": styled.to_html(), "text/plain": plain}, raw=True)
