@@ -12,6 +12,7 @@ from tests.wrong_answers import WRONG, _judged, proof, proven
 
 #: What makes an appendix that trains a short one.
 PARAMETERS = {
+    "appendix_build_models": {"TRAIN_ROWS": 32, "BATCH_SIZE": 4, "MAX_STEPS": 2},
     "appendix_lora": {"TRAIN_ROWS": 32, "BATCH_SIZE": 4, "MAX_STEPS": 2},
     "appendix_scale_out": {"STEPS": 1},
     "appendix_ablations": {"LIVE": False},

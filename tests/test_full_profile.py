@@ -61,7 +61,7 @@ def printed(file) -> str:
 
 @pytest.mark.slow
 def test_every_notebook_runs_with_the_full_profile(small_pages_course, standin_hub, tmp_path):
-    names = [file.stem for file in NOTEBOOKS if re.match("0[0-9]_|appendix_lora", file.stem)]
+    names = [file.stem for file in NOTEBOOKS if re.match("0[0-9]_|appendix_(build_models|lora)", file.stem)]
     said, results = run_full(names, small_pages_course, tmp_path, standin_hub)
     plan = said["04_train_embedding"]
     assert re.search(

@@ -163,6 +163,18 @@ WRONG = {
             "chosen = max(near, key=lambda i: lines[OTHER][i])",
         ],
     ],
+    "appendix_build_models": [
+        [
+            "centred = mixed - mixed.mean(axis=0)",
+            "centred = mixed.copy()\ncentred[is_text] -= mixed[is_text].mean(axis=0)",
+            "centred = np.zeros_like(mixed)",
+        ],
+        [
+            'graded = rows.select_columns(["query", "image", "score"])',
+            'graded = rows.select_columns(["image", "query", "similarity"]).rename_column("similarity", "score")',
+            'graded = rows.rename_column("similarity", "scores").remove_columns("page_id")',
+        ],
+    ],
     "appendix_lora": [
         [
             "beside = 16 * 2048 * 6144",

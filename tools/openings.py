@@ -42,6 +42,7 @@ PATH = {
 }
 #: Each appendix, and the notebook that it branches off from.
 BRANCHES = {
+    "appendix_build_models": "01_load_models",
     "appendix_small_checkpoint": "01_load_models",
     "appendix_lora": "04_train_embedding",
     "appendix_sabotage": "04_train_embedding",
