@@ -54,8 +54,8 @@ You need, You will learn
 
 #: Abbreviations and names that a reader of Python and PDF files knows, and names of products.
 KNOWN = """
-A4, ColPali, CPU, CSV, GB, GPU, JPEG, JSONL, JupyterLab, log2, LTI, MMLongBench, OpenAI, PDF, PNG, pypdfium2,
-PyTorch, Qwen2, Qwen3, RapidOCR, README, REPORT, TSV, v3, ViDoRe, VL, vLLM
+A4, ColPali, CPU, CSV, GB, GPU, JPEG, JSONL, JupyterLab, log2, LTI, MMLongBench, OpenAI, PDF, PIL, PNG,
+pypdfium2, PyTorch, Qwen2, Qwen3, RapidOCR, README, REPORT, TSV, URL, v3, ViDoRe, VL, vLLM
 """
 
 #: Names of code that several notebooks write about and that are no terms: methods and columns; splits and

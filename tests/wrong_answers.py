@@ -171,7 +171,8 @@ WRONG = {
         ],
         [
             'graded = rows.select_columns(["query", "image", "score"])',
-            'graded = rows.select_columns(["image", "query", "similarity"]).rename_column("similarity", "score")',
+            'graded = rows.select_columns(["image", "query", "similarity"])\n'
+            'graded = graded.rename_column("similarity", "score")',
             'graded = rows.rename_column("similarity", "scores").remove_columns("page_id")',
         ],
     ],
