@@ -20,7 +20,7 @@ TWO_STEPS = {"ALLOW_CPU": "true", "MAX_STEPS": "2", "LIVE": "False"}
 TWO_STEPS |= {"TRAIN_ROWS": "8", "BATCH_SIZE": "4", "RERANKER_TRAIN_QUERIES": "5", "DISTILL_QUERIES": "8"}
 TIERED = (
     "03_choose_loss", "04_train_embedding", "06_train_reranker", "07_distill", "08_late_interaction",
-    "appendix_lora",
+    "appendix_lora", "appendix_build_models",
 )  # fmt: skip
 
 
