@@ -26,7 +26,7 @@ MADE_BY = {"weights": "some", "prompts": {}, "max_pixels": 1024, "dimensions": 4
 
 def run(collection, out, *options: str) -> subprocess.CompletedProcess:
     command = [sys.executable, SCRIPT, str(collection), "--out", str(out), *options]
-    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    return subprocess.run(command, cwd=out, env=ENVIRONMENT, capture_output=True, text=True)
 
 
 def times(folder) -> dict[str, int]:

@@ -87,11 +87,12 @@ def embed(
                  object_store_memory=_STORE, configure_logging=False, log_to_driver=False)  # fmt: skip
     try:
         pages = ray.data.from_items(rows, override_num_blocks=parts)
-        drawn = pages.map(_draw, fn_kwargs={"max_pixels": fingerprint["max_pixels"]}, num_cpus=1)
+        course = {"env_vars": {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', ROOT)}"}}
+        drawn = pages.map(_draw, fn_args=(fingerprint["max_pixels"],), num_cpus=1, runtime_env=course)
         vectors = drawn.map_batches(
             _Embedder, fn_constructor_args=(model, fingerprint["dimensions"], loading),
             compute=ray.data.ActorPoolStrategy(size=min(actors, parts)), batch_size=batch_size,
-            **({"num_gpus": gpus} if gpus else {"num_cpus": 1}))  # fmt: skip
+            runtime_env=course, **({"num_gpus": gpus} if gpus else {"num_cpus": 1}))  # fmt: skip
         bar = tqdm(total=len(rows), unit="page")
         for batch in vectors.iter_batches(batch_size=None):  # as they come, not in order
             for name, number, fault, vector in zip(*(batch[column] for column in _COLUMNS)):
