@@ -164,6 +164,37 @@ def test_a_model_that_an_actor_cannot_load_ends_it_with_a_sentence(tmp_path):
     assert "/nowhere" in said and not times(tmp_path)
 
 
+@pytest.mark.slow
+def test_actors_with_a_gpu_leave_the_cores_to_those_who_draw_and_a_ray_that_runs_goes_on(first, collection):
+    """No GPU is needed: Ray only counts them."""
+    folder, documents = collection
+    made, _ = first
+    code = (
+        "import pathlib, sys, json\nfrom tools import embed_many\nray = embed_many._ray()\n"
+        "quiet = {'configure_logging': False, 'log_to_driver': False, 'include_dashboard': False}\n"
+        "ray.init(num_cpus=2, num_gpus=2, object_store_memory=300_000_000, **quiet)\n"
+        "documents, out, model, fingerprint, loading = json.loads(sys.argv[1])\n"
+        "documents = {name: (pathlib.Path(file), pages) for name, (file, pages) in documents.items()}\n"
+        "embed_many.embed(documents, pathlib.Path(out), model, fingerprint, loading, actors=2, gpus=1)\n"
+        "assert ray.is_initialized()"
+    )
+    good = [documents[place] for place in (0, 2, 3, 4)]
+    pages = {one["document_id"]: [page["number"] for page in one["pages"]] for one in good}
+    given = {
+        one["document_id"]: (str(folder / "pdfs" / one["file"]), pages[one["document_id"]]) for one in good
+    }
+    pixels = {"min_pixels": SMALL.min_pixels, "max_pixels": SMALL.max_pixels}
+    loading = {"model_kwargs": {"dtype": "float32"}, "processor_kwargs": pixels}
+    out = folder / "by_gpus"
+    model, made_by = SMALL.path(SMALL.embedding_model), json.loads((made / "made_by.json").read_text())
+    command = [sys.executable, "-c", code, json.dumps([given, str(out), model, made_by, loading])]
+    shown = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert shown.returncode == 0, shown.stderr
+    for name in given:
+        expected = embed_many.read(made, name)[1]
+        assert embed_many.read(out, name)[1] == pytest.approx(expected, abs=1e-5)
+
+
 class Started(Exception):
     """Ray would be started now."""
 
@@ -204,6 +235,18 @@ def test_another_models_folder_is_refused(documents, tmp_path):
     (tmp_path / "made_by.json").write_text(json.dumps(MADE_BY))
     with pytest.raises(ValueError, match="has another model's embeddings: name a new folder"):
         embed_many.embed(documents, tmp_path, "model", MADE_BY | {"dimensions": 8}, {})
+
+
+@pytest.mark.parametrize("gpus, words", [(0, "2 CPUs, and Ray has 1"), (0.5, "1 GPUs, and Ray has 0")])
+def test_more_actors_than_fit_are_refused_and_not_waited_for(gpus, words, documents, tmp_path, monkeypatch):
+    class Small:
+        exceptions = type("exceptions", (), {"RayError": RuntimeError})
+        is_initialized = staticmethod(lambda: True)
+        cluster_resources = staticmethod(lambda: {"CPU": 1.0})
+
+    monkeypatch.setattr(embed_many, "_ray", lambda: Small)
+    with pytest.raises(ValueError, match=f"Actors ask for {words}: take fewer"):
+        embed_many.embed(documents, tmp_path, "model", MADE_BY, {}, actors=2, gpus=gpus, batch_size=1)
 
 
 def test_without_ray_it_says_what_to_install(tmp_path, monkeypatch, capsys):

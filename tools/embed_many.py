@@ -37,7 +37,6 @@ from tools.own_process import told  # noqa: E402
 
 INSTALL = 'pip install "ray[data]>=2.51,<3"'
 _COLUMNS = ("document_id", "number", "fault", "embedding")  # of what actors return
-_STORE = 300_000_000  # bytes of a local run for pages that are drawn and not yet embedded
 
 
 def read(folder: Path, document_id: str) -> tuple[list[str], np.ndarray]:
@@ -63,7 +62,7 @@ def embed(
         actors: processes that load the model. gpus: of each; 0: each takes a core.
 
     Raises:
-        ModuleNotFoundError: no Ray. ValueError: `folder` is another model's. RuntimeError: an actor failed.
+        ModuleNotFoundError: no Ray. ValueError: another's folder, too many actors. RuntimeError: one failed.
     """
     ray = _ray()
     if not (note := folder / "made_by.json").is_file():
@@ -79,20 +78,22 @@ def embed(
           f"To embed: {len(left)}, {len(rows):,} pages.", flush=True)  # fmt: skip
     if not rows:
         return {}
-    found: dict[str, dict[int, np.ndarray]] = {name: {} for name in left}
-    faults: dict[str, str] = {}
+    found, faults = {name: {} for name in left}, {}
     parts = min(10_000, -(-len(rows) // batch_size))
     if ours := not ray.is_initialized():
-        ray.init(num_cpus=None if gpus else 1 + actors, include_dashboard=False,
-                 object_store_memory=_STORE, configure_logging=False, log_to_driver=False)  # fmt: skip
+        ray.init(num_cpus=None if gpus else 1 + actors, include_dashboard=False, configure_logging=False,
+                 log_to_driver=False, object_store_memory=300_000_000)  # fmt: skip  # bytes of drawn pages
     try:
+        unit, wanted = "GPU" if gpus else "CPU", min(actors, parts) * (gpus or 1)
+        if (there := ray.cluster_resources().get(unit, 0)) < wanted:
+            raise ValueError(f"Actors ask for {wanted:g} {unit}s, and Ray has {there:g}: take fewer.")
         pages = ray.data.from_items(rows, override_num_blocks=parts)
         course = {"env_vars": {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', ROOT)}"}}
         drawn = pages.map(_draw, fn_args=(fingerprint["max_pixels"],), num_cpus=1, runtime_env=course)
         vectors = drawn.map_batches(
             _Embedder, fn_constructor_args=(model, fingerprint["dimensions"], loading),
             compute=ray.data.ActorPoolStrategy(size=min(actors, parts)), batch_size=batch_size,
-            runtime_env=course, **({"num_gpus": gpus} if gpus else {"num_cpus": 1}))  # fmt: skip
+            runtime_env=course, num_gpus=gpus, num_cpus=0 if gpus else 1)  # fmt: skip
         bar = tqdm(total=len(rows), unit="page")
         for batch in vectors.iter_batches(batch_size=None):  # as they come, not in order
             for name, number, fault, vector in zip(*(batch[column] for column in _COLUMNS)):
@@ -191,8 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ModuleNotFoundError, OSError, RuntimeError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    for name, fault in faults.items():
-        print(f"left out {name}: {fault}", file=sys.stderr)
+    sys.stderr.writelines(f"left out {name}: {fault}\n" for name, fault in faults.items())
     return 1 if faults else 0
 
 
