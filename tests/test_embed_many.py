@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from tools import embed_many
 
 SMALL = get_profile("small")
 SCRIPT = str(ROOT / "tools" / "embed_many.py")
+without_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: it is an extra")
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 MADE_BY = {"weights": "some", "prompts": {}, "max_pixels": 1024, "dimensions": 4}
 
@@ -68,6 +70,7 @@ def model():
 
 
 @pytest.mark.slow
+@without_ray
 def test_two_actors_embed_as_one_process_does(collection, first, model):
     folder, documents = collection
     out, shown = first
@@ -84,6 +87,7 @@ def test_two_actors_embed_as_one_process_does(collection, first, model):
 
 
 @pytest.mark.slow
+@without_ray
 def test_a_document_that_cannot_be_read_is_named_and_the_others_go_on(collection, first):
     _, shown = first
     longer = collection[1][1]["document_id"]
@@ -95,6 +99,7 @@ def test_a_document_that_cannot_be_read_is_named_and_the_others_go_on(collection
 
 
 @pytest.mark.slow
+@without_ray
 def test_only_what_is_missing_is_embedded_again(collection, first):
     folder, documents = collection
     out, _ = first
@@ -109,6 +114,7 @@ def test_only_what_is_missing_is_embedded_again(collection, first):
 
 
 @pytest.mark.slow
+@without_ray
 def test_what_is_written_goes_into_a_store(collection, first, tmp_path):
     out, _ = first
     made_by = json.loads((out / "made_by.json").read_text())
@@ -125,6 +131,7 @@ def test_what_is_written_goes_into_a_store(collection, first, tmp_path):
 
 
 @pytest.mark.slow
+@without_ray
 def test_a_run_that_is_killed_goes_on_where_it_stopped(tmp_path):
     pytest.importorskip("ray")
     command = [sys.executable, SCRIPT, str(data.DATA), "--out", str(tmp_path), "--first", "20"]
@@ -150,6 +157,7 @@ def test_a_run_that_is_killed_goes_on_where_it_stopped(tmp_path):
 
 
 @pytest.mark.slow
+@without_ray
 def test_a_model_that_an_actor_cannot_load_ends_it_with_a_sentence(tmp_path):
     pytest.importorskip("ray")
     document = data.load_documents("dev")[0]
@@ -165,6 +173,7 @@ def test_a_model_that_an_actor_cannot_load_ends_it_with_a_sentence(tmp_path):
 
 
 @pytest.mark.slow
+@without_ray
 def test_actors_with_a_gpu_leave_the_cores_to_those_who_draw_and_a_ray_that_runs_goes_on(first, collection):
     """No GPU is needed: Ray only counts them."""
     folder, documents = collection

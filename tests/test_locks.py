@@ -23,7 +23,7 @@ MACHINES = [
     for system, name, machine in (("linux", "Linux", "x86_64"), ("darwin", "Darwin", "arm64"))
 ]  # fmt: skip
 #: What code imports only where it is there, or after a line that says what to install.
-OPTIONAL = {"mteb", "pytrec_eval", "ray", "rapidocr", "google", "wordfreq"}
+OPTIONAL = {"mteb", "pytrec_eval", "rapidocr", "google", "wordfreq"}
 
 
 @cache
@@ -70,7 +70,7 @@ def test_readers_get_nothing_that_only_tests_need():
         ) - {"via"}
     assert all(wanted_by.values())
     assert {name for names in wanted_by.values() for name in names} <= {*wanted_by, "-r requirements.txt"}
-    for own in "mteb playwright pytest pytest-xdist pytrec-eval-terrier ray reportlab ruff".split():
+    for own in ("mteb", "playwright", "pytest", "pytest-xdist", "pytrec-eval-terrier", "reportlab", "ruff"):
         assert own not in wanted_by and own in pins(TESTS.name, MACHINES[0])
 
 
