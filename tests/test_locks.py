@@ -23,7 +23,7 @@ MACHINES = [
     for system, name, machine in (("linux", "Linux", "x86_64"), ("darwin", "Darwin", "arm64"))
 ]  # fmt: skip
 #: What code imports only where it is there, or after a line that says what to install.
-OPTIONAL = {"mteb", "pytrec_eval", "rapidocr", "google", "wordfreq"}
+OPTIONAL = {"mteb", "pytrec_eval", "ray", "rapidocr", "google", "wordfreq"}
 
 
 @cache
