@@ -32,7 +32,7 @@ help:
 	@echo "make test      lint and every test, the notebooks included (FAST=1 leaves the notebook runs out)"
 	@echo "make setup     install only; DEV=1: also what tests, and the scripts in data/make, need"
 	@echo "make lab       open copies of the notebooks, in runs/lab, in JupyterLab"
-	@echo "make search    the same, at the search page of notebook 09: Run All Cells makes it live"
+	@echo "make search    the same, at notebook 09: Run All Cells ends at its search page"
 	@echo "               LAB_ARGS=\"--no-browser --port 8899\" passes arguments on"
 	@echo "make outputs   run the committed notebooks in place and keep their outputs clean"
 	@echo "make readme    write the generated parts of README.md, docs/ and notebooks again (FROM=runs/small/results.json takes a new ledger)"

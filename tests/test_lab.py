@@ -136,6 +136,21 @@ def test_jupyterlabs_root_holds_the_course_and_the_copies(course, tmp_path, runs
     assert "0.5" in layout.read_text()
 
 
+def test_make_search_opens_09(monkeypatch, tmp_path):
+    launched = []
+    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    monkeypatch.setenv("JUPYTER_SERVER_ROOT", "")
+    monkeypatch.setattr("jupyterlab.labapp.LabApp.launch_instance", launched.append)
+    for given, opened in ((["--search", "--no-browser"], "09_search"), (["--no-browser"], "00_start_here")):
+        monkeypatch.setattr(lab.sys, "argv", ["lab.py", *given])
+        assert lab.main() == 0
+        arguments = launched.pop()
+        (start,) = (one for one in arguments if one.startswith("--LabApp.default_url="))
+        assert start.endswith(f"/lab/{opened}.ipynb") and (tmp_path / "lab" / f"{opened}.ipynb").is_file()
+        assert arguments[-1] == "--no-browser" and "--search" not in arguments
+
+
 def test_the_courses_own_notebooks_are_read_only():
     files = lab.Contents(root_dir=str(ROOT))
     assert not files.is_writable("notebooks/00_start_here.ipynb")

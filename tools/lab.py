@@ -1,7 +1,7 @@
 """Open copies of the notebooks in JupyterLab: what `make lab` calls.
 
     python tools/lab.py                            copies into runs/lab, JupyterLab at 00_start_here
-    python tools/lab.py --search                   the same at the search page of 09
+    python tools/lab.py --search                   the same at 09, which ends at a search page
     python tools/lab.py --no-browser --port 8899   other arguments go on to JupyterLab
 
 JupyterLab saves a notebook by itself, also one that was only run, and what git pulls must stay as it is: so a
@@ -30,7 +30,7 @@ from tools.own_process import told  # noqa: E402
 from tools.run_course import shown_path  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
-SEARCH = "09_search.ipynb#The-search-page"
+SEARCH = "09_search.ipynb"  # ends at its search page
 MADE_FROM = "vdr_course"  # in a copy's metadata: the cells that it was made from
 LINK = re.compile(r"(\]\(|(?:src|href)=\")\.\./")
 #: Defaults in place of JupyterLab's own; what a reader has set is left as it is.
