@@ -224,8 +224,8 @@ class PageStore:
         if len(rows) != 1:
             raise ValueError(f"replace() takes the pages of one document, not of {len(rows)}.")
         self._forget(self._hidden())
-        for document in rows:
-            self._write(rows[document], self._generation(document))
+        ((document, of_one),) = rows.items()
+        self._write(of_one, self._generation(document))
 
     def delete(self, document_id: str) -> None:
         """Take a document out.

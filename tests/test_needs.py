@@ -170,14 +170,21 @@ def test_07_lets_go_of_each_model_before_the_next():
     assert moved.index('late_model.to("cpu")') < moved.index("dense_model = SentenceTransformer(")
 
 
-def test_too_little_memory_of_the_computer_is_said(monkeypatch, tmp_path):
-    import psutil
+@pytest.fixture
+def card(monkeypatch, tmp_path):
+    """A GPU whose memory a test sets, and a folder for runs."""
     import torch
 
+    found = SimpleNamespace(total_memory=85e9)
     monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    card = SimpleNamespace(total_memory=85e9)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: card)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: found)
+    return found
+
+
+def test_too_little_memory_of_the_computer_is_said(monkeypatch, card):
+    import psutil
+
     monkeypatch.setattr(needs, "in_cache", lambda *args: True)
     monkeypatch.setattr(needs.shutil, "disk_usage", lambda folder: SimpleNamespace(free=500e9))
     memory = SimpleNamespace(available=30e9)
@@ -192,13 +199,8 @@ def test_too_little_memory_of_the_computer_is_said(monkeypatch, tmp_path):
     needs.check_room("07_distill", get_profile("full", "80gb"))
 
 
-def test_too_small_a_gpu_or_disk_is_said_before_any_download(monkeypatch, tmp_path):
-    import torch
-
-    monkeypatch.setenv("VDR_COURSE_RUNS", str(tmp_path))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    card = SimpleNamespace(total_memory=11.5e9)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: card)
+def test_too_small_a_gpu_or_disk_is_said_before_any_download(monkeypatch, card):
+    card.total_memory = 11.5e9
     monkeypatch.setattr(needs, "in_cache", lambda *args: False)
     full = get_profile("full", "80gb")
     with pytest.raises(RuntimeError, match="04_train_embedding needs .* GPU memory .*this GPU has 11.5"):

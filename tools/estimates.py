@@ -135,23 +135,27 @@ def _embedding(profile: Settings, kept: dict[str, Kept]) -> Takes:
     return Takes(memory, disk, download + 2 * WEIGHTS, trained_pages + 2 * EVAL + 7 * 300)
 
 
+def _beside_another(
+    profile: Settings, kept: dict[str, Kept], pages: int, forwards: int, at_once: int, inputs: float = 0.0
+) -> float:
+    """Bytes of a training with gradient checkpointing, of so many pages in so many forward passes, beside a
+    second model that is only loaded; a layer computes `at_once` pages again.
+    """
+    adapted = profile.adapter_rank is not None
+    way, trained = ("adapter", _adapter(profile)) if adapted else ("all weights", WEIGHTS)
+    # What a layer keeps while its backward pass runs, once more of each 24 + 28.
+    layer = kept[way].of(at_once) / (TEXT + VISION)
+    autograd = kept[f"{way}, checkpointing"].of(pages, forwards) + layer + (0 if adapted else 2 * WEIGHTS)
+    loaded = 2 * WEIGHTS + 4 * trained if adapted else 4 * WEIGHTS
+    return 2 * WEIGHTS + loaded + training_bytes(trained, autograd, inputs)
+
+
 def _reranking(profile: Settings, kept: dict[str, Kept]) -> Takes:
     """06: the retriever beside a reranker, gradient checkpointing."""
     adapted = profile.adapter_rank is not None
     lists = 2 + profile.reranker_negatives  # pages of a row: its own, one of another row's, look-alikes
     forwards, pairs = lists, max(2, profile.reranker_batch_size // lists) * lists
-    way = "adapter" if adapted else "all weights"
-    # What a layer keeps while its backward pass runs, once more of each 24 + 28.
-    layer = kept[way].of(pairs // forwards) / (TEXT + VISION)
-    trained = _adapter(profile) if adapted else WEIGHTS
-    memory = (
-        2 * WEIGHTS
-        + (2 * WEIGHTS + 4 * trained if adapted else 4 * WEIGHTS)
-        + training_bytes(
-            trained,
-            kept[f"{way}, checkpointing"].of(pairs, forwards) + layer + (0 if adapted else 2 * WEIGHTS),
-        )
-    )
+    memory = _beside_another(profile, kept, pairs, forwards, pairs // forwards)
     download, prepared = _data()
     disk = prepared + 2 * (2 if adapted else 4) * WEIGHTS
     queries = profile.reranker_train_queries
@@ -168,18 +172,8 @@ def _distilling(profile: Settings, kept: dict[str, Kept]) -> Takes:
     adapted = profile.adapter_rank is not None
     lists = min(profile.reranker_batch_size, LISTS)
     pages = 4 * lists  # a right page and three wrong ones, each column in a forward pass, as the queries are
-    way, size = ("adapter", 2) if adapted else ("all weights", 4)
-    layer = kept[way].of(lists) / (TEXT + VISION)
-    trained = _adapter(profile) if adapted else WEIGHTS
-    memory = (
-        2 * WEIGHTS
-        + (2 * WEIGHTS + 4 * trained if adapted else 4 * WEIGHTS)
-        + training_bytes(
-            trained,
-            kept[f"{way}, checkpointing"].of(pages, 5) + layer + (0 if adapted else 2 * WEIGHTS),
-            _pixels(pages),
-        )
-    )
+    size = 2 if adapted else 4
+    memory = _beside_another(profile, kept, pages, 5, lists, _pixels(pages))
     download, prepared = _data()
     taught = 5 * LISTS + LISTS * profile.candidates  # pages of the rows, and candidates that are scored
     taught += STUDENTS * 4 * LISTS * (3 if adapted else 4)
